@@ -1,0 +1,33 @@
+"""Contracts 001 and 003 write their paths from the root, where the pages live. Machines that ask there get the JSON door."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+MACHINE_PATHS = re.compile(r"/(auth|jobs|runs|users)(/.*)?")
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class RootAddresses:
+    """WSGI middleware: a request that plainly is not a browser's is served as if it had asked under /api/v1."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self.app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if MACHINE_PATHS.fullmatch(path) and not is_a_browser(environ):
+            environ["PATH_INFO"] = "/api/v1" + path
+        return self.app(environ, start_response)
+
+
+def is_a_browser(environ: "WSGIEnvironment") -> bool:
+    """Whether a page is wanted: HTML is accepted, htmx asks, or a form is sent."""
+    return (
+        "text/html" in environ.get("HTTP_ACCEPT", "")
+        or "HTTP_HX_REQUEST" in environ
+        or environ.get("CONTENT_TYPE", "").startswith(FORM_TYPES)
+    )

@@ -1,0 +1,230 @@
+"""Every setting: typed, read from the environment, documented beside its default."""
+
+import os
+import secrets
+from dataclasses import MISSING, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+WEAK_KEYS = frozenset({"secret", "changeme", "change-me", "dev", "development", "password", "hohmann", "test"})
+MINIMUM_KEY_LENGTH = 24
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; `name` is the environment variable."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
+class Registration(StrEnum):
+    """Who may make an account after the owner exists."""
+
+    OPEN = "open"
+    INVITE = "invite"
+    CLOSED = "closed"
+
+
+class Role(StrEnum):
+    """What a member of a project may do; each includes the ones before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    DEVELOPER = "developer"
+    ADMIN = "admin"
+
+
+def setting(default: Any, doc: str, *, unit: str = "") -> Any:
+    """A field of Settings with its documentation."""
+    if callable(default):
+        return field(default_factory=default, metadata={"doc": doc, "unit": unit})
+    return field(default=default, metadata={"doc": doc, "unit": unit})
+
+
+def _no_paths() -> tuple[Path, ...]:
+    return ()
+
+
+def _no_names() -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one instance. Each is an environment variable: the name in capitals."""
+
+    # Where it runs
+    port: int = setting(8000, "Port of the web server.")
+    bind: str = setting(
+        "127.0.0.1", "Address that the web server listens on. Anything but loopback needs an owner first."
+    )
+    hohmann_home: Path = setting(
+        lambda: Path(".hohmann").absolute(),
+        "Folder with all state of an embedded instance: database, keys, logs, data.",
+    )
+    database_url: str = setting("", "SQLAlchemy URL of a PostgreSQL. Empty: SQLite under HOHMANN_HOME.")
+    secret_key: str = setting("", "Signs cookies and tokens. Empty: a random key, made once, kept under HOHMANN_HOME.")
+    public_url: str = setting(
+        "", "Address that people use, when a proxy stands in front, such as https://hohmann.example."
+    )
+    trusted_proxies: int = setting(0, "How many proxies in front may set X-Forwarded-For and X-Forwarded-Proto.")
+    allowed_origins: tuple[str, ...] = setting(
+        _no_names, "Other origins that may open websockets, separated by commas."
+    )
+
+    # People
+    registration: Registration | None = setting(
+        None, "open, invite or closed: who may register once an owner exists. Default: open on loopback, else invite."
+    )
+    default_role: Role = setting(Role.OPERATOR, "Role of a newly registered user.")
+    session_days: int = setting(30, "How long a browser stays signed in.", unit="days")
+    token_hours: int = setting(24, "How long a JWT is good for.", unit="hours")
+    login_failures: int = setting(10, "Failed log-ins of one name from one address before it has to wait.")
+    login_window: int = setting(300, "Time in which failed log-ins are counted.", unit="seconds")
+    allow_ws_query_token: bool = setting(
+        False, "Let websockets carry their token in the query, where logs may keep it."
+    )
+
+    # Processes
+    web_workers: int = setting(2, "Web processes.")
+    web_threads: int = setting(8, "Threads of each web process.")
+    workers: int = setting(1, "Worker processes that the stack starts.")
+    worker_slots: int = setting(lambda: max(2, os.cpu_count() or 2), "Runs that one worker executes at once.")
+    lease_seconds: float = setting(6.0, "A run whose worker was silent for this long is taken over.", unit="seconds")
+    heartbeat_seconds: float = setting(1.5, "How often a worker says that it is alive.", unit="seconds")
+    cancel_seconds: float = setting(3.0, "Time a cancelled run has to end before it is killed.", unit="seconds")
+    run_memory_mb: int = setting(
+        512, "A warm child process that has grown past this is replaced after its run.", unit="MB"
+    )
+    keep_events_days: int = setting(7, "How long the event log reaches back.", unit="days")
+
+    # Data
+    data_roots: tuple[Path, ...] = setting(
+        _no_paths, "Further folders that files may be read from and written to, separated by colons."
+    )
+    hohmann_allow_private_addresses: bool = setting(
+        False, "Allow loopback and private addresses as sources. Link-local and metadata addresses are never allowed."
+    )
+    engine_memory_mb: int = setting(256, "Memory that DuckDB may use for one load.", unit="MB")
+
+    # Limits
+    max_body_bytes: int = setting(8 * 1024 * 1024, "Largest request body.", unit="bytes")
+    log_level: str = setting("INFO", "Level of the process logs on standard error.")
+
+    @classmethod
+    def from_environment(cls, environ: dict[str, str] | None = None) -> Self:
+        """Read all settings. Raises ConfigError that names the variable and what it may be."""
+        env = dict(os.environ) if environ is None else environ
+        given = {
+            f.name: _parse(f.name.upper(), f.type, env[f.name.upper()]) for f in fields(cls) if env.get(f.name.upper())
+        }
+        _database_url(given.get("database_url", ""))
+        settings = cls(**given)
+        _check_key(settings.secret_key)
+        return settings
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the web server can be reached from this machine only."""
+        return self.bind in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def registration_mode(self) -> Registration:
+        """The registration rule in force."""
+        return self.registration or (Registration.OPEN if self.on_loopback else Registration.INVITE)
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL with the driver named."""
+        if self.database_url:
+            _, _, rest = self.database_url.partition("://")
+            return f"postgresql+psycopg2://{rest}"
+        return f"sqlite:///{self.hohmann_home / 'hohmann.db'}"
+
+    @property
+    def data_folder(self) -> Path:
+        """The allowed root that every instance has; relative paths in job configs lie under it."""
+        return self.hohmann_home / "data"
+
+    @property
+    def warehouse(self) -> Path:
+        """The instance's own DuckDB file."""
+        return self.hohmann_home / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def run_folder(self) -> Path:
+        """Sockets, wake-up files and pids of the processes that run now."""
+        return self.hohmann_home / "run"
+
+    def load_secret_key(self) -> str:
+        """The signing key: the one that is set, else the instance's own, made at first use, readable by its owner only."""
+        return self.secret_key or _own_key(self.hohmann_home / "keys" / "secret_key")
+
+
+def _own_key(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        key = secrets.token_urlsafe(48)
+        file.write(key)
+    return key
+
+
+def _check_key(key: str) -> None:
+    if key and (key.lower() in WEAK_KEYS or len(key) < MINIMUM_KEY_LENGTH):
+        raise ConfigError(
+            "SECRET_KEY", f"too weak; use at least {MINIMUM_KEY_LENGTH} random characters, or leave it out"
+        )
+
+
+def _parse(name: str, kind: Any, text: str) -> Any:
+    try:
+        return _PARSERS.get(kind, kind)(text)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(name, f"{text!r} cannot be used: {_wanted(kind)}") from error
+
+
+def _boolean(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}[
+        text.lower()
+    ]
+
+
+def _database_url(text: str) -> str:
+    if text and text.partition("://")[0] not in {"postgresql", "postgres", "postgresql+psycopg2"}:
+        raise ConfigError("DATABASE_URL", "must start with postgresql://, or be empty for the embedded SQLite")
+    return text
+
+
+_PARSERS: dict[Any, Any] = {
+    bool: _boolean,
+    Path: lambda text: Path(text).expanduser().absolute(),
+    tuple[Path, ...]: lambda text: tuple(Path(part).expanduser().absolute() for part in text.split(":") if part),
+    tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    Registration | None: lambda text: Registration(text.lower()),
+    Role: lambda text: Role(text.lower()),
+}
+
+
+def _wanted(kind: Any) -> str:
+    if kind is bool:
+        return "use 1 or 0"
+    if kind in (Registration | None, Role):
+        choices = Role if kind is Role else Registration
+        return "use one of " + ", ".join(choices)
+    return f"a value of type {getattr(kind, '__name__', kind)} is needed"
+
+
+def document_settings() -> list[tuple[str, str, str]]:
+    """Every setting as (environment variable, default, meaning), in the order of this file."""
+    rows = []
+    for item in fields(Settings):
+        default = item.default if item.default is not MISSING else ""
+        unit = f" In {item.metadata['unit']}." if item.metadata["unit"] else ""
+        rows.append((item.name.upper(), "" if default in ("", None, ()) else str(default), item.metadata["doc"] + unit))
+    return rows

@@ -1,0 +1,226 @@
+"""The guard at the doors: finds out who comes, asks the policy table, checks form tokens, and gives every refusal its shape."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy.exc
+from flask import Flask, Response, g, request, session
+from flask_jwt_extended import JWTManager, create_access_token, decode_token
+from flask_login import LoginManager, UserMixin, current_user
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from jwt.exceptions import PyJWTError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from webapp import refusals
+from webapp.accounts import operations as accounts
+from webapp.accounts.access import Actor, Via
+from webapp.accounts.models import User
+from webapp.accounts.revocation import CACHE_SECONDS, Epoch
+from webapp.config import Settings
+from webapp.errors import HohmannError, NotSignedIn
+from webapp.policy import POLICY, Access
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CACHE_SIZE = 4096
+AUDIENCE = "hohmann"
+
+login_manager = LoginManager()
+csrf = CSRFProtect()
+jwt = JWTManager()
+
+
+@dataclass
+class SignedIn(UserMixin):
+    """The person behind a cookie, for Flask-Login."""
+
+    actor: Actor
+    session_version: int
+
+    def get_id(self) -> str:
+        return f"{self.actor.user_id}:{self.session_version}"
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """What a bearer token stands for, until `good_until` (seconds since 1970)."""
+
+    actor: Actor
+    good_until: float
+    jti: str | None = None
+    expires_at: datetime | None = None
+
+
+class BearerCache:
+    """Whom recent tokens belong to. Entries live for a few seconds and die with any revocation on this machine."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._seen = epoch.read()
+        self._known: dict[str, Bearer] = {}
+
+    def find(self, token: str) -> Bearer | None:
+        """The token's bearer when it is known and still good."""
+        now_at = self._epoch.read()
+        if now_at != self._seen:
+            self._known, self._seen = {}, now_at
+        bearer = self._known.get(token)
+        return bearer if bearer and bearer.good_until > time.time() else None
+
+    def keep(self, token: str, bearer: Bearer, *, epoch: int) -> None:
+        """Remember a bearer that was looked up while the counter stood at `epoch`."""
+        if epoch == self._seen:
+            if len(self._known) >= CACHE_SIZE:
+                self._known.clear()
+            self._known[token] = bearer
+
+
+def wire(app: Flask) -> None:
+    """Put the guard before every request."""
+    settings: Settings = app.extensions["settings"]
+    app.config.update(
+        JWT_SECRET_KEY=app.config["SECRET_KEY"],
+        JWT_ALGORITHM="HS256",
+        JWT_DECODE_ALGORITHMS=["HS256"],
+        JWT_ENCODE_AUDIENCE=AUDIENCE,
+        JWT_DECODE_AUDIENCE=AUDIENCE,
+        JWT_ACCESS_TOKEN_EXPIRES=settings.token_hours * 3600,
+    )
+    jwt.init_app(app)
+    login_manager.init_app(app)
+    csrf.init_app(app)
+    app.extensions["bearers"] = BearerCache(app.extensions["revocations"])
+    app.before_request(check_visitor)
+    app.register_error_handler(HohmannError, _refuse)
+    app.register_error_handler(HTTPException, _refuse_http)
+    app.register_error_handler(CSRFError, _refuse_csrf)
+    app.register_error_handler(sqlalchemy.exc.OperationalError, _database_away)
+    app.register_error_handler(Exception, refusals.unexpected)
+
+
+@login_manager.user_loader  # type: ignore[untyped-decorator]
+def load_signed_in(cookie_id: str) -> SignedIn | None:
+    """The person of a session cookie, or None when the cookie is not good any more."""
+    user_id, _, version = cookie_id.partition(":")
+    try:
+        actor = accounts.actor_for_user(uuid.UUID(user_id), session_version=int(version), via=Via.COOKIE)
+    except ValueError:
+        return None
+    return SignedIn(actor, int(version)) if actor else None
+
+
+def check_visitor() -> None:
+    """Let the request in, or raise. Sets `g.actor` (None for a stranger at a public door)."""
+    g.actor = None
+    if request.content_length and request.content_length > int(request.max_content_length or 0):
+        raise RequestEntityTooLarge  # before a byte of it is read
+    if request.endpoint is None or request.method == "OPTIONS":
+        return  # an unknown address: the 404 says so; a preflight asks nothing
+    access = POLICY.get(request.endpoint)
+    if access is None:
+        raise NotSignedIn("This door is not in the policy table.")
+    if access is Access.PUBLIC and request.endpoint == "static":
+        return
+    g.actor = identify()
+    if access is not Access.PUBLIC and g.actor is None:
+        raise NotSignedIn("Sign in first." if not request.authorization else "This token is not good (any more).")
+    if access is Access.ADMIN and g.actor is not None:
+        g.actor.require_admin()
+    _check_form_token()
+
+
+def actor() -> Actor:
+    """Who asks, at a door that lets only known visitors in."""
+    found: Actor | None = g.actor
+    if found is None:
+        raise NotSignedIn("Sign in first.")
+    return found
+
+
+def identify() -> Actor | None:
+    """Who this request comes from: its bearer token, else its cookie."""
+    header = request.headers.get("Authorization", "")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        bearer = find_bearer(token.strip())
+        g.bearer = bearer
+        return bearer.actor if bearer else None
+    if session.get("_user_id") and current_user.is_authenticated:
+        signed_in: SignedIn = current_user._get_current_object()
+        return signed_in.actor
+    return None
+
+
+def find_bearer(token: str) -> Bearer | None:
+    """Whom a JWT or service token belongs to, or None when it is not good."""
+    from flask import current_app
+
+    cache: BearerCache = current_app.extensions["bearers"]
+    known = cache.find(token)
+    if known:
+        return known
+    epoch = current_app.extensions["revocations"].read()
+    bearer = _read_service_token(token) if token.startswith(accounts.SERVICE_TOKEN_PREFIX) else _read_jwt(token)
+    if bearer:
+        cache.keep(token, bearer, epoch=epoch)
+    return bearer
+
+
+def _read_service_token(token: str) -> Bearer | None:
+    found = accounts.actor_for_service_token(token)
+    if found is None:
+        return None
+    actor, expires_at = found
+    return Bearer(actor, _good_until(expires_at), expires_at=expires_at)
+
+
+def _read_jwt(token: str) -> Bearer | None:
+    try:
+        claims = decode_token(token)
+        user_id, version = uuid.UUID(claims["sub"]), int(claims["ver"])
+        jti, expires_at = str(claims["jti"]), datetime.fromtimestamp(claims["exp"], UTC)
+    except (PyJWTError, KeyError, ValueError, TypeError):
+        return None
+    found = accounts.actor_for_user(user_id, session_version=version, via=Via.JWT, jti=jti)
+    return Bearer(found, _good_until(expires_at), jti=jti, expires_at=expires_at) if found else None
+
+
+def _good_until(expires_at: datetime | None) -> float:
+    soon = time.time() + CACHE_SECONDS
+    return min(soon, expires_at.timestamp()) if expires_at else soon
+
+
+def make_jwt(user: User) -> str:
+    """A JWT for this user, with the claims of contracts 001 and 003."""
+    claims: dict[str, Any] = {"ver": user.session_version, "userId": str(user.id), "email": user.email}
+    token: str = create_access_token(identity=str(user.id), additional_claims=claims)
+    return token
+
+
+def _check_form_token() -> None:
+    """Unsafe requests that a browser could be tricked into need a form token; a bearer token proves itself."""
+    if request.method in SAFE_METHODS or getattr(g, "bearer", None) is not None:
+        return
+    if refusals.speaks_json() and g.actor is None:
+        return  # a log-in or registration by a machine: nothing of a browser's session is used
+    csrf.protect()
+
+
+def _refuse(error: HohmannError) -> Response:
+    return refusals.answer(error)
+
+
+def _refuse_http(error: HTTPException) -> Response:
+    return refusals.answer_http(error)
+
+
+def _refuse_csrf(error: CSRFError) -> Response:
+    from webapp.errors import NotAllowed
+
+    return refusals.answer(NotAllowed("The form is too old. Load the page again and repeat.", code="BAD_FORM_TOKEN"))
+
+
+def _database_away(error: sqlalchemy.exc.OperationalError) -> Response:
+    return refusals.database_away(error)
