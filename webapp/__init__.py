@@ -11,7 +11,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from webapp import db as database
 from webapp.accounts.revocation import Epoch
 from webapp.config import Settings
-from webapp.db import db, init_db
 from webapp.secrets import Vault
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -26,7 +25,7 @@ class Hohmann(Flask):
 
     def dispatch_request(self) -> ResponseReturnValue:
         """Run the door, and commit when its answer is known to be good."""
-        session = db.session()
+        session = database.db.session()
         try:
             response = self.make_response(super().dispatch_request())
             if request.method in SAFE_METHODS or response.status_code >= 400:
@@ -45,10 +44,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Hohmann(__name__, template_folder="../templates", static_folder="../static")
     app.extensions["settings"] = settings
     _configure(app, settings)
-    init_db(app, settings)
+    database.init_db(app, settings)
     app.extensions["vault"] = Vault(settings.hohmann_home / "keys")
     app.extensions["revocations"] = Epoch(settings.run_folder)
-    Migrate(app, db, directory="migrations", render_as_batch=True, compare_type=True)
+    Migrate(app, database.db, directory="migrations", render_as_batch=True, compare_type=True)
     for wire in _rooms():
         wire(app)
     if settings.trusted_proxies:
@@ -79,7 +78,8 @@ def _rooms() -> tuple[Callable[[Flask], None], ...]:
     from webapp.api import wire_api
     from webapp.jobs import pages as jobs
     from webapp.live import wire_live
-    from webapp.rockets import follow, pages as rockets
+    from webapp.rockets import follow
+    from webapp.rockets import pages as rockets
     from webapp.runs import pages as runs
     from webapp.ui import wire_ui
 

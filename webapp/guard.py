@@ -1,5 +1,7 @@
-"""The guard at the doors: finds out who comes, asks the policy table, checks form tokens, and gives every refusal its shape."""
+"""The guard at the doors: finds out who comes, asks the policy table, checks form tokens, shapes refusals."""
 
+import ipaddress
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -7,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy.exc
-from flask import Flask, Response, g, request, session
+from flask import Flask, Response, current_app, g, request, session
 from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_login import LoginManager, UserMixin, current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from jwt.exceptions import PyJWTError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from webapp import db as database
 from webapp import refusals
 from webapp.accounts import operations as accounts
 from webapp.accounts.access import Actor, Via
@@ -26,6 +29,8 @@ from webapp.policy import POLICY, Access
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CACHE_SIZE = 4096
 AUDIENCE = "hohmann"
+_LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
+_PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 login_manager = LoginManager()
 csrf = CSRFProtect()
@@ -33,7 +38,7 @@ jwt = JWTManager()
 
 
 @dataclass
-class SignedIn(UserMixin):
+class SignedIn(UserMixin):  # type: ignore[misc]
     """The person behind a cookie, for Flask-Login."""
 
     actor: Actor
@@ -155,8 +160,6 @@ def identify() -> Actor | None:
 
 def find_bearer(token: str) -> Bearer | None:
     """Whom a JWT or service token belongs to, or None when it is not good."""
-    from flask import current_app
-
     cache: BearerCache = current_app.extensions["bearers"]
     known = cache.find(token)
     if known:
@@ -197,6 +200,40 @@ def make_jwt(user: User) -> str:
     claims: dict[str, Any] = {"ver": user.session_version, "userId": str(user.id), "email": user.email}
     token: str = create_access_token(identity=str(user.id), additional_claims=claims)
     return token
+
+
+def is_on_this_machine() -> bool:
+    """Whether the visitor sits at this machine: the connection is a loopback's, and so is the name that was asked for.
+
+    The name is checked because a web page elsewhere may have its own name point at 127.0.0.1; a header of a proxy that
+    is not trusted says that somebody else stands behind the connection.
+    """
+    if not _is_loopback(request.remote_addr or "") or _LOOPBACK_HOST.fullmatch(request.host) is None:
+        return False
+    settings: Settings = current_app.extensions["settings"]
+    return settings.trusted_proxies > 0 or not any(name in request.headers for name in _PROXY_HEADERS)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def sign_in(name: str, password: str) -> User:
+    """The user with this name and password; a failure is counted, though the unit of work that failed is rolled back.
+
+    Raises what `accounts.authenticate` raises.
+    """
+    address = request.remote_addr or ""
+    try:
+        return accounts.authenticate(name, password, address=address)
+    except NotSignedIn:
+        database.let_go()
+        with database.unit_of_work():
+            accounts.note_login_failure(name, address=address)
+        raise
 
 
 def _check_form_token() -> None:

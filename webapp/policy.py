@@ -1,6 +1,7 @@
-"""Who may come in where: one line for each endpoint. An endpoint that is not listed lets nobody in, and fails the build.
+"""Who may come in where: one line for each endpoint. One that is not listed lets nobody in, and fails the build.
 
-This table only decides whether somebody must be signed in. What a role may do is decided below the doors, by the operations.
+This table only decides whether somebody must be signed in. What a role may do is decided below the doors,
+by the operations.
 """
 
 from enum import StrEnum
@@ -26,12 +27,30 @@ POLICY: dict[str, Access] = {
     "static": Access.PUBLIC,
     # health and metrics
     "health.health": Access.PUBLIC,
+    "health.live": Access.PUBLIC,
+    "health.ready": Access.PUBLIC,
     # accounts: pages
     "accounts.login": Access.PUBLIC,
     "accounts.register": Access.PUBLIC,
     "accounts.logout": Access.SIGNED_IN,
-    # contract 000: accounts
-    "rockets_api.register": Access.PUBLIC,
-    "rockets_api.login": Access.PUBLIC,
-    "rockets_api.logout": Access.SIGNED_IN,
+    # contracts 000, 001 and 003: log-in and registration
+    "users_api.register": Access.PUBLIC,
+    "users_api.login": Access.PUBLIC,
+    "users_api.logout": Access.SIGNED_IN,
+    "users_api.auth_register": Access.PUBLIC,
+    "users_api.auth_login": Access.PUBLIC,
+    "users_api.auth_signup": Access.PUBLIC,
+    "users_api.auth_signin": Access.PUBLIC,
+    "users_api.auth_signout": Access.SIGNED_IN,
+    "users_api.auth_logout": Access.SIGNED_IN,
+    "users_api.auth_user": Access.SIGNED_IN,
+    "users_api.auth_me": Access.SIGNED_IN,
+    "users_api.auth_password": Access.SIGNED_IN,
+    # accounts and tokens of machines
+    "users_api.list_users": Access.ADMIN,
+    "users_api.update_user": Access.ADMIN,
+    "users_api.create_invitation": Access.ADMIN,
+    "users_api.list_service_tokens": Access.ADMIN,
+    "users_api.create_service_token": Access.ADMIN,
+    "users_api.revoke_service_token": Access.ADMIN,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from flask import current_app
+from sqlalchemy.dialects import postgresql, sqlite
 
 from webapp import events
 from webapp.accounts.access import Actor, Via, check_scopes
@@ -82,7 +83,8 @@ def make_owner_token() -> str:
 def register_user(newcomer: Newcomer) -> User:
     """Make an account; the first one owns the instance.
 
-    Raises Invalid (a field cannot be used), Conflict (name or email taken), NotAllowed (registration is not open to this person).
+    Raises Invalid (a field cannot be used), Conflict (name or email taken), NotAllowed (registration is not open to
+    this person).
     """
     username, email = _check_username(newcomer.username), _check_email(newcomer.email)
     _check_password(newcomer.password)
@@ -195,7 +197,8 @@ def default_project() -> Project:
 def authenticate(name: str, password: str, *, address: str) -> User:
     """The active user with this name (or email) and password.
 
-    Raises NotSignedIn (wrong; the same for an unknown user), NotAllowed (deactivated), TooMany (throttled: only failures count).
+    Raises NotSignedIn (wrong; the same for an unknown user), NotAllowed (deactivated), TooMany (throttled: only
+    failures count).
     """
     keys = _throttle_keys(name, address)
     _refuse_throttled(keys)
@@ -216,14 +219,20 @@ def authenticate(name: str, password: str, *, address: str) -> User:
 def note_login_failure(name: str, *, address: str) -> None:
     """Count a failed log-in. A unit of work of its own: the failed one is rolled back."""
     now = utcnow()
+    ends_at = now + timedelta(seconds=settings().login_window)
+    over = LoginFailure.window_ends_at <= now
+    insert = postgresql.insert if is_postgresql() else sqlite.insert
     for key, _ in _throttle_keys(name, address):
-        counter = db.session.get(LoginFailure, key, with_for_update=True)
-        if counter is None:
-            counter = LoginFailure(key=key, failures=0, window_ends_at=now)
-            db.session.add(counter)
-        if counter.window_ends_at <= now:
-            counter.failures, counter.window_ends_at = 0, now + timedelta(seconds=settings().login_window)
-        counter.failures += 1
+        # One statement, so that failures at the same instant are all counted.
+        statement = insert(LoginFailure).values(key=key, failures=1, window_ends_at=ends_at)
+        counted = statement.on_conflict_do_update(
+            index_elements=[LoginFailure.key],
+            set_={
+                "failures": sa.case((over, 1), else_=LoginFailure.failures + 1),
+                "window_ends_at": sa.case((over, ends_at), else_=LoginFailure.window_ends_at),
+            },
+        )
+        db.session.execute(counted)
 
 
 def _throttle_keys(name: str, address: str) -> list[tuple[str, int]]:
@@ -261,7 +270,7 @@ def _announce(user_id: uuid.UUID, *, jti: str | None = None) -> None:
 
 def change_password(actor: Actor, *, old: str, new: str) -> User:
     """Give the actor a new password and end all sessions. Raises Invalid when the old one is wrong."""
-    user = _find_user(actor.user_id)
+    user = own_account(actor)
     password_hash = user.password_hash
     _check_password(new)
     let_go()
@@ -275,6 +284,16 @@ def change_password(actor: Actor, *, old: str, new: str) -> User:
 
 
 # --- people -----------------------------------------------------------------------------------------------------------
+
+
+def own_account(actor: Actor) -> User:
+    """The account of the person who asks. Raises NotAllowed for a machine, whose token names only who made it."""
+    if actor.via is Via.SERVICE_TOKEN:
+        raise NotAllowed("This token belongs to a machine, not to a person.", code="NO_PERSON")
+    user = db.session.scalar(sa.select(User).where(User.id == actor.user_id))
+    if user is None:
+        raise NotFound("User not found")
+    return user
 
 
 def list_users(actor: Actor) -> list[User]:
@@ -391,6 +410,8 @@ def actor_for_service_token(secret: str) -> tuple[Actor, datetime | None] | None
     token = db.session.scalar(sa.select(ServiceToken).where(ServiceToken.token_hash == _sha256(secret)))
     if token is None or token.revoked_at or (token.expires_at and token.expires_at <= utcnow()):
         return None
+    if db.session.scalar(sa.select(User.is_active).where(User.id == token.created_by)) is False:
+        return None  # whoever was switched off does not go on acting through a machine
     actor = Actor(
         name=f"token {token.name}",
         via=Via.SERVICE_TOKEN,

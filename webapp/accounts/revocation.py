@@ -1,8 +1,8 @@
 """A counter in shared memory that says "some token or account was revoked; look it up again".
 
-Processes cache whom a token belongs to. Each request compares this counter, which costs a memory read; it is raised after the commit that
-revokes and before its answer is sent, so the next request on this machine sees it. Other hosts on the same PostgreSQL follow
-within CACHE_SECONDS.
+Processes cache whom a token belongs to. Each request compares this counter, which costs a memory read; it is raised
+after the commit that revokes and before its answer is sent, so the next request on this machine sees it. Other hosts on
+the same PostgreSQL follow within CACHE_SECONDS.
 """
 
 import fcntl

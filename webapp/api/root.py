@@ -1,4 +1,4 @@
-"""Contracts 001 and 003 write their paths from the root, where the pages live. Machines that ask there get the JSON door."""
+"""Contracts 001 and 003 write their paths from the root, where the pages live. Machines get the JSON door there."""
 
 import re
 from collections.abc import Iterable
