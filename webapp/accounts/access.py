@@ -40,6 +40,7 @@ class Actor:
     is_instance_admin: bool = False
     memberships: Mapping[uuid.UUID, Role] = field(default_factory=dict)
     scopes: frozenset[str] | None = None  # None: everything that the role allows
+    token_id: uuid.UUID | None = None  # of the service token, when the actor is one
 
     @property
     def project_ids(self) -> tuple[uuid.UUID, ...]:

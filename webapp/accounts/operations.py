@@ -418,6 +418,7 @@ def actor_for_service_token(secret: str) -> tuple[Actor, datetime | None] | None
         user_id=token.created_by,
         memberships={token.project_id: token.role},
         scopes=frozenset(token.scopes),
+        token_id=token.id,
     )
     return actor, token.expires_at
 

@@ -1,0 +1,135 @@
+"""The websocket of pages: HTML fragments that open pages put in place by their ids, rendered once for all who look."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import sqlalchemy.exc
+from flask import Flask, current_app
+
+from webapp.accounts.access import Actor
+from webapp.config import Settings
+from webapp.events import Event
+from webapp.guard import load_signed_in
+from webapp.live import frames
+from webapp.live.client import Client
+from webapp.live.hub import Hub
+from webapp.live.renderers import Renderer, Renderers
+from webapp.live.revocation import channels_of_bearer
+from webapp.live.tail import Tailer
+
+TOPIC = re.compile(r"[a-z_]{1,30}(:[A-Za-z0-9-]{1,64})?")
+MAXIMUM_TOPICS = 100
+CALM = 0.1  # seconds between two renderings of the same thing
+
+
+@dataclass
+class Pending:
+    """Events of one subject that wait to be rendered together."""
+
+    renderer: Renderer
+    events: list[Event] = field(default_factory=list)
+
+
+class PageFeed:
+    """Renders events for topics that somebody follows; what changes often is rendered every CALM seconds at most."""
+
+    def __init__(self, hub: Hub, tailer: Tailer, renderers: Renderers, settings: Settings) -> None:
+        self.hub = hub
+        self.tailer = tailer
+        self._renderers = renderers
+        self._base_url = settings.public_url or "http://localhost"
+        self._pending: dict[tuple[int, object], Pending] = {}
+
+    def show(self, event: Event) -> None:
+        """Render the event now, or together with what follows when its subject was rendered a moment ago."""
+        for renderer in self._renderers.for_kind(event.kind):
+            if not self._wanted(renderer, event):
+                continue
+            key = (id(renderer), event.subject_id)
+            waiting = self._pending.get(key)
+            if waiting is None:
+                waiting = self._pending[key] = Pending(renderer)
+                self.tailer.call_later(0.0, partial(self._render, key))
+            waiting.events.append(event)
+
+    def _render(self, key: tuple[int, object]) -> None:
+        """Render what has gathered, then keep calm for a while."""
+        waiting = self._pending[key]
+        if not waiting.events:
+            del self._pending[key]
+            return
+        channels = self._wanted(waiting.renderer, waiting.events[-1])
+        html = self._html(key, waiting) if channels else ""
+        waiting.events = []
+        self.tailer.call_later(CALM, partial(self._render, key))
+        if html:
+            frame = frames.text(html)
+            for channel in channels:
+                self.hub.publish(channel, frame)
+
+    def _html(self, key: tuple[int, object], waiting: Pending) -> str:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        try:
+            with app.test_request_context("/live", base_url=self._base_url):
+                return waiting.renderer.render(waiting.events)
+        except sqlalchemy.exc.DBAPIError:
+            raise  # this is tried again when the database is back
+        except BaseException:
+            del self._pending[key]
+            raise
+
+    def _wanted(self, renderer: Renderer, event: Event) -> list[str]:
+        channels = (_channel(topic, event) for topic in renderer.topics_of(event))
+        return [channel for channel in channels if self.hub.is_wanted(channel)]
+
+
+def _channel(topic: str, event: Event) -> str:
+    return f"html:{topic}@{event.project_id or 'all'}"
+
+
+def parse_topics(text: str) -> list[str]:
+    """The topics of a page's address. Raises ValueError for what cannot be one, and for too many."""
+    topics = [topic for topic in text.split(",") if topic]
+    if len(topics) > MAXIMUM_TOPICS:
+        raise ValueError(f"At most {MAXIMUM_TOPICS} topics")
+    for topic in topics:
+        if not TOPIC.fullmatch(topic):
+            raise ValueError("Unknown topic")
+    return topics
+
+
+def channels_for(actor: Actor, topics: Iterable[str]) -> list[str]:
+    """Where the actor listens: each topic in each of its own projects, so that a stranger's topic stays silent."""
+    scopes = [*map(str, actor.project_ids), "all"]
+    return [f"html:{topic}@{scope}" for topic in topics for scope in scopes]
+
+
+class PageSocket:
+    """What stands behind one page's socket. Pages only listen."""
+
+    def __init__(self, feed: PageFeed, topics: list[str], *, cookie_id: str) -> None:
+        self._feed = feed
+        self._topics = topics
+        self._cookie_id = cookie_id
+
+    def opened(self, client: Client) -> None:
+        """Listen from the present end of the log on."""
+        self._feed.tailer.call(partial(self._enter, client))
+
+    def received(self, client: Client, message: str) -> None:
+        """What a page says is not heard: whatever it wants goes through its forms."""
+
+    def closed(self, client: Client) -> None:
+        """Nothing is kept for a socket that has gone."""
+
+    def _enter(self, client: Client) -> None:
+        signed_in = load_signed_in(self._cookie_id)
+        if signed_in is None:
+            # Signed out between the handshake and now.
+            self._feed.hub.close(client, frames.POLICY, "Signed out")
+            return
+        self._feed.hub.admit(client)
+        self._feed.hub.join(client, channels_of_bearer(signed_in.actor))
+        self._feed.hub.join(client, channels_for(signed_in.actor, self._topics))
