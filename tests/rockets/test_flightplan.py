@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.rockets.flightplan import (
@@ -19,6 +19,9 @@ from webapp.rockets.states import MOVES, Phase
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 FAR = timedelta(days=36500)
+
+#: How long an example takes says nothing on a machine that is busy with other tests.
+unhurried = settings(deadline=None)
 
 durations = st.integers(0, 2**31 - 1) | st.integers(0, 30)
 flying = st.sampled_from([Phase.PREPARING, Phase.READY, Phase.OUTBOUND, Phase.RETURNING])
@@ -87,6 +90,7 @@ def test_a_clock_set_back_makes_no_flight_longer():
     assert (early.seconds_left, early.fraction, early.location) == (10, 0.0, "Earth")
 
 
+@unhurried
 @given(planned=durations, ordered=st.booleans(), phase=flying, offset=st.floats(0, 1))
 def test_the_plan_makes_only_allowed_moves(planned, ordered, phase, offset):
     now = START + timedelta(seconds=(planned + 4) * 2 * offset)
@@ -95,6 +99,7 @@ def test_the_plan_makes_only_allowed_moves(planned, ordered, phase, offset):
         phase = milestone.phase
 
 
+@unhurried
 @given(
     planned=durations, ordered=st.booleans(), phase=flying, offsets=st.lists(st.floats(0, 1), min_size=1, max_size=8)
 )
@@ -108,6 +113,7 @@ def test_a_restart_at_any_instant_changes_nothing(planned, ordered, phase, offse
         assert here == position_at(plan, phase, START, now)
 
 
+@unhurried
 @given(planned=durations, phase=st.sampled_from([Phase.OUTBOUND, Phase.RETURNING]), offsets=st.lists(st.floats(0, 1.5)))
 def test_a_leg_only_goes_forward_and_ends_at_its_end(planned, phase, offsets):
     plan = plan_of(planned)
@@ -123,6 +129,7 @@ def test_a_leg_only_goes_forward_and_ends_at_its_end(planned, phase, offsets):
     assert landed.location == ("Mars" if phase is Phase.OUTBOUND else "Earth")
 
 
+@unhurried
 @given(planned=durations, ordered=st.booleans(), phase=flying)
 def test_sleeping_until_the_next_change_sees_every_place_and_comes_to_an_end(planned, ordered, phase):
     plan = plan_of(planned, ordered=ordered)
@@ -141,6 +148,7 @@ def test_sleeping_until_the_next_change_sees_every_place_and_comes_to_an_end(pla
         assert len(set(seen)) == 11
 
 
+@unhurried
 @given(planned=st.integers(1, 3))
 def test_a_short_flight_is_no_burst_of_changes(planned):
     plan = plan_of(planned)
@@ -153,6 +161,7 @@ def test_a_short_flight_is_no_burst_of_changes(planned):
         here = position_at(plan, here.phase, here.since, now)
 
 
+@unhurried
 @given(fraction=st.floats(-1, 2), further=st.floats(0, 1))
 def test_locations_come_in_the_order_of_the_way(fraction, further):
     order = [location_at("Earth", "Mars", step / 1000) for step in range(1001)]

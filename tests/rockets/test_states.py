@@ -1,6 +1,7 @@
 """The rocket's table of moves, walked in every order."""
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -70,6 +71,7 @@ class RocketLife(RuleBasedStateMachine):
 
 
 TestRocketLife = RocketLife.TestCase
+TestRocketLife.settings = settings(deadline=None)
 
 
 def test_every_phase_has_its_moves_and_its_state():

@@ -1,6 +1,7 @@
 """The run's table of moves, walked in every order."""
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -48,6 +49,7 @@ class RunLife(RuleBasedStateMachine):
 
 
 TestRunLife = RunLife.TestCase
+TestRunLife.settings = settings(deadline=None)
 
 
 def test_every_state_has_its_moves_and_is_active_or_final():
