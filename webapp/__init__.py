@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
-from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import db as database
@@ -47,7 +46,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     database.init_db(app, settings)
     app.extensions["vault"] = Vault(settings.hohmann_home / "keys")
     app.extensions["revocations"] = Epoch(settings.run_folder)
-    Migrate(app, database.db, directory="migrations", render_as_batch=True, compare_type=True)
     for wire in _rooms():
         wire(app)
     if settings.trusted_proxies:
@@ -73,7 +71,7 @@ def _configure(app: Flask, settings: Settings) -> None:
 
 def _rooms() -> tuple[Callable[[Flask], None], ...]:
     """What is attached to the application, in order. Imported here so that `import webapp.engine` stays light."""
-    from webapp import cli, guard, observe
+    from webapp import cli, guard, observe, schema
     from webapp.accounts import pages as accounts
     from webapp.api import wire_api
     from webapp.jobs import pages as jobs
@@ -94,5 +92,6 @@ def _rooms() -> tuple[Callable[[Flask], None], ...]:
         runs.wire,
         wire_api,
         wire_live,
+        schema.wire,
         cli.wire,
     )

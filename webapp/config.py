@@ -43,6 +43,11 @@ def setting(default: Any, doc: str, *, unit: str = "") -> Any:
     return field(default=default, metadata={"doc": doc, "unit": unit})
 
 
+def _default_home() -> Path:
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "hohmann"
+
+
 def _no_paths() -> tuple[Path, ...]:
     return ()
 
@@ -61,8 +66,9 @@ class Settings:
         "127.0.0.1", "Address that the web server listens on. Anything but loopback needs an owner first."
     )
     hohmann_home: Path = setting(
-        lambda: Path(".hohmann").absolute(),
-        "Folder with all state of an embedded instance: database, keys, logs, data.",
+        _default_home,
+        "Folder with all state of an embedded instance: database, keys, logs, data. Default: hohmann in XDG_DATA_HOME, "
+        "else in ~/.local/share.",
     )
     database_url: str = setting("", "SQLAlchemy URL of a PostgreSQL. Empty: SQLite under HOHMANN_HOME.")
     secret_key: str = setting("", "Signs cookies and tokens. Empty: a random key, made once, kept under HOHMANN_HOME.")
@@ -131,6 +137,12 @@ class Settings:
         return self.bind in {"127.0.0.1", "::1", "localhost"}
 
     @property
+    def base_url(self) -> str:
+        """The address that people open."""
+        host = "127.0.0.1" if self.on_loopback or self.bind == "0.0.0.0" else self.bind  # noqa: S104 - compared, not bound
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+    @property
     def registration_mode(self) -> Registration:
         """The registration rule in force."""
         return self.registration or (Registration.OPEN if self.on_loopback else Registration.INVITE)
@@ -159,7 +171,7 @@ class Settings:
         return self.hohmann_home / "run"
 
     def load_secret_key(self) -> str:
-        """The signing key: the one that is set, else the instance's own, made at first use, readable by its owner only."""
+        """The signing key: the one that is set, else the instance's own, made at first use, readable by its owner."""
         return self.secret_key or _own_key(self.hohmann_home / "keys" / "secret_key")
 
 
