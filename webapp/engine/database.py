@@ -1,0 +1,112 @@
+"""Opening DuckDB: bounded in memory, and shut off from every file, setting and extension that a load does not need."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from webapp.engine.context import Context
+from webapp.engine.errors import EngineError, Kind, Origin
+from webapp.engine.locks import Patience, file_lock
+from webapp.engine.names import literal
+
+_HELD = re.compile(r"Conflicting lock is held in (.+? \(PID \d+\))")
+IN_MEMORY = ":memory:"
+
+
+@contextmanager
+def writing(
+    database: Path | None, context: Context, *, shown: str, may_read: Iterable[Path]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file for writing (None: in memory), waiting for whoever has it; only ``may_read`` can be read.
+
+    Raises EngineError when it is not a DuckDB file, cannot be written, or stays in use beyond the lock timeout.
+    """
+    if database is None:
+        with _opened(IN_MEMORY, context, shown, read_only=False) as connection:
+            yield _fenced(connection, context, may_read)
+        return
+    with (
+        file_lock(database, context, shared=False, shown=shown),
+        _opened(str(database), context, shown, read_only=False) as connection,
+    ):
+        yield _fenced(connection, context, may_read)
+
+
+@contextmanager
+def reading(database: Path, context: Context, *, shown: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file for reading only, waiting for a running load; SQL on it reaches no other file.
+
+    Raises EngineError as ``writing`` does, and when the file is not there.
+    """
+    if not database.is_file():
+        raise EngineError(f"{shown} is not there yet", origin=Origin.DESTINATION, file=shown, fix="Run the load first.")
+    with (
+        file_lock(database, context, shared=True, shown=shown),
+        _opened(str(database), context, shown, read_only=True) as connection,
+    ):
+        yield _fenced(connection, context, ())
+
+
+@contextmanager
+def _opened(database: str, context: Context, shown: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = _connect(database, context, shown, read_only=read_only)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connect(database: str, context: Context, shown: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    patience = Patience(context, shown)
+    while True:
+        try:
+            return duckdb.connect(database, read_only=read_only, config=_config(context))
+        except duckdb.Error as error:
+            holder = _HELD.search(str(error))
+            if not holder and "Could not set lock" not in str(error):
+                raise _unopened(error, shown) from error
+            # Someone who does not know our lock (the duckdb shell) has the file.
+            patience.pause(holder.group(1) if holder else None)
+
+
+def _config(context: Context) -> dict[str, str | bool | int | float | list[str]]:
+    context.temp.mkdir(parents=True, exist_ok=True)
+    return {
+        "memory_limit": f"{context.memory_limit_mb}MB",
+        "threads": context.threads,
+        "temp_directory": str(context.temp),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "python_enable_replacements": False,
+    }
+
+
+def _fenced(
+    connection: duckdb.DuckDBPyConnection, context: Context, may_read: Iterable[Path]
+) -> duckdb.DuckDBPyConnection:
+    files = ", ".join(literal(str(path)) for path in may_read)
+    connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+    connection.execute("SET enable_profiling = 'no_output'; SET profiling_coverage = 'ALL'; SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_paths = [{files}]")
+    connection.execute(f"SET allowed_directories = [{literal(str(context.temp))}]")
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+    return connection
+
+
+def _unopened(error: duckdb.Error, shown: str) -> EngineError:
+    text = str(error)
+    if "not a valid DuckDB database file" in text:
+        return EngineError(
+            f"{shown} is not a DuckDB database file",
+            origin=Origin.DESTINATION,
+            file=shown,
+            fix="Name another file; this one was left as it is.",
+        )
+    full = "No space left" in text
+    return EngineError(
+        f"cannot open {shown}: {text}", origin=Origin.DESTINATION, kind=Kind.SYSTEM, permanent=not full, file=shown
+    )
