@@ -1,0 +1,71 @@
+// A log follows its tail until the reader scrolls up; a button brings them back to it. Search and level filter what is loaded.
+const NEAR = 40;
+
+const atTail = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
+
+function follow(log) {
+  if (log.dataset.following !== "no") log.scrollTop = log.scrollHeight;
+}
+
+function noteScroll(event) {
+  const log = event.target;
+  if (!(log instanceof Element) || !log.matches("[data-live-log]")) return;
+  log.dataset.following = atTail(log) ? "yes" : "no";
+  const button = document.querySelector(`[data-log-tail="${log.id}"]`);
+  if (button) button.hidden = atTail(log);
+}
+
+const ORDER = ["debug", "info", "warning", "error"];
+
+function filter(log) {
+  const form = document.querySelector(`[data-log-filter="${log.id}"]`);
+  if (!form) return;
+  const text = (form.elements.q?.value ?? "").toLowerCase();
+  const least = ORDER.indexOf(form.elements.level?.value ?? "debug");
+  const step = form.elements.step?.value ?? "";
+  for (const line of log.children) {
+    const level = ORDER.indexOf(line.dataset.level ?? "info");
+    line.hidden =
+      level < least || (step && line.dataset.step !== step) || (text && !line.textContent.toLowerCase().includes(text));
+  }
+}
+
+function filterByForm(event) {
+  const form = event.target.closest?.("[data-log-filter]");
+  if (!form) return;
+  const log = document.getElementById(form.dataset.logFilter);
+  if (log) {
+    filter(log);
+    follow(log);
+  }
+}
+
+function changed(event) {
+  const { element } = event.detail;
+  const logs = element.matches?.("[data-live-log]") ? [element] : element.querySelectorAll("[data-live-log]");
+  for (const log of logs) {
+    filter(log);
+    follow(log);
+  }
+}
+
+export function startLogs() {
+  for (const log of document.querySelectorAll("[data-live-log]")) {
+    const linked = location.hash && log.querySelector(`#${CSS.escape(location.hash.slice(1))}`);
+    if (linked) {
+      log.dataset.following = "no";
+      linked.scrollIntoView({ block: "center" });
+    } else follow(log);
+  }
+  document.addEventListener("scroll", noteScroll, { capture: true, passive: true });
+  document.addEventListener("input", filterByForm);
+  document.addEventListener("live:changed", changed);
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-log-tail]");
+    const log = button && document.getElementById(button.dataset.logTail);
+    if (!log) return;
+    log.dataset.following = "yes";
+    follow(log);
+    button.hidden = true;
+  });
+}
