@@ -1,8 +1,9 @@
 """The database session and its unit of work. Nothing else in the application commits.
 
-One unit of work for a request or a worker step: it commits at the edge, once, and rolls back when anything is raised. On SQLite
-a unit of work that means to write takes the write lock at its first statement (BEGIN IMMEDIATE): a transaction that reads
-first and writes later would otherwise fail at once when another writer came between, whatever the busy time-out.
+One unit of work for a request or a worker step: it commits at the edge, once, and rolls back when anything is raised.
+On SQLite a unit of work that means to write takes the write lock at its first statement (BEGIN IMMEDIATE): a
+transaction that reads first and writes later would otherwise fail at once when another writer came between, whatever
+the busy time-out.
 """
 
 import uuid

@@ -1,7 +1,7 @@
 """The event log: what changed, appended in the transaction that changed it. `live` tails it.
 
-The order of ids is the order of commits: writers take their ids under one lock, just before they commit, so that a reader
-who has seen event n will never meet a smaller one later.
+The order of ids is the order of commits: writers take their ids under one lock, just before they commit, so that a
+reader who has seen event n will never meet a smaller one later.
 """
 
 import uuid

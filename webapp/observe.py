@@ -1,4 +1,4 @@
-"""What every request leaves behind: a request id, safe headers, one log line. Secrets are struck out of all log lines."""
+"""What every request leaves behind: a request id, safe headers, a log line. Secrets are struck out of all logs."""
 
 import logging
 import re
@@ -68,11 +68,11 @@ def _leave(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         if log.isEnabledFor(logging.DEBUG):
             took = (time.perf_counter() - g.get("arrived", time.perf_counter())) * 1000
-            log.debug("%s %s %s %.1f ms %s", request.method, request.path, response.status_code, took, g.get("request_id"))
+            log.debug(
+                "%s %s %s %.1f ms %s", request.method, request.path, response.status_code, took, g.get("request_id")
+            )
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response.headers["X-Frame-Options"] = "DENY"
         response.headers.add("Vary", "HX-Request")
     return response
-
-

@@ -56,4 +56,28 @@ POLICY: dict[str, Access] = {
     # the live feed; the machines' socket may show its token in its first message
     "live.machine": Access.PUBLIC,
     "live.page": Access.SIGNED_IN,
+    # contract 001: jobs and runs, also in contract 003's words
+    "etl_api.list_jobs": Access.SIGNED_IN,
+    "etl_api.create_job": Access.SIGNED_IN,
+    "etl_api.get_job": Access.SIGNED_IN,
+    "etl_api.update_job": Access.SIGNED_IN,
+    "etl_api.patch_job": Access.SIGNED_IN,
+    "etl_api.delete_job": Access.SIGNED_IN,
+    "etl_api.run_job": Access.SIGNED_IN,
+    "etl_api.get_schedule": Access.SIGNED_IN,
+    "etl_api.preview_schedule": Access.SIGNED_IN,
+    "etl_api.list_runs": Access.SIGNED_IN,
+    "etl_api.list_runs_of_job": Access.SIGNED_IN,
+    "etl_api.get_run": Access.SIGNED_IN,
+    "etl_api.cancel_run": Access.SIGNED_IN,
+    "etl_api.retry_run": Access.SIGNED_IN,
+    "etl_api.read_log": Access.SIGNED_IN,
+    # contract 000: rockets
+    "rockets_api.create_job": Access.SIGNED_IN,
+    "rockets_api.list_jobs": Access.SIGNED_IN,
+    "rockets_api.get_job": Access.SIGNED_IN,
+    "rockets_api.delete_job": Access.SIGNED_IN,
+    "rockets_api.update_job": Access.SIGNED_IN,
+    "rockets_api.trigger_job": Access.SIGNED_IN,
+    "rockets_api.list_history": Access.SIGNED_IN,
 }

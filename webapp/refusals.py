@@ -79,7 +79,11 @@ def answer_http(error: HTTPException) -> Response:
 def unexpected(error: Exception) -> Response:
     """The answer when something broke that should not have: an id to look up in the log, and no more."""
     log.exception("request failed", exc_info=error)
-    return answer(HohmannError(f"Something broke here. Quote {g.get('request_id', '-')} when you report it.", code="INTERNAL_ERROR"))
+    return answer(
+        HohmannError(
+            f"Something broke here. Quote {g.get('request_id', '-')} when you report it.", code="INTERNAL_ERROR"
+        )
+    )
 
 
 def database_away(error: Exception) -> Response:

@@ -1,4 +1,5 @@
-"""Secrets at rest: whole configurations are encrypted with keys that can be rotated, and masked wherever they are shown.
+"""Secrets at rest: whole configurations are encrypted with keys that can be rotated, and masked wherever they are
+shown.
 
 Keys live in `HOHMANN_HOME/keys/data_keys`, one Fernet key a line, newest first; each can decrypt, the first encrypts.
 """
@@ -17,7 +18,8 @@ from sqlalchemy.types import TypeDecorator
 
 MASK = "••••••••"
 SECRET_NAMES = frozenset(
-    {"bearer_token", "password", "secret", "token", "api_key", "apikey", "access_token", "refresh_token", "authorization",
+    {"bearer_token", "password", "secret", "token", "api_key", "apikey", "access_token", "refresh_token",
+    "authorization",
      "client_secret", "private_key", "x-api-key", "proxy-authorization", "cookie"}
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Signals between processes: "something changed, look now". They carry no facts, so losing one only costs time.
 
-On PostgreSQL a signal is NOTIFY, sent by the transaction itself. On SQLite it is a datagram on loopback to each port that a
-listener has registered as a file; files of processes that are gone are swept by the next sender.
+On PostgreSQL a signal is NOTIFY, sent by the transaction itself. On SQLite it is a datagram on loopback to each port
+that a listener has registered as a file; files of processes that are gone are swept by the next sender.
 """
 
 import contextlib

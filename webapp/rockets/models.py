@@ -15,8 +15,8 @@ from webapp.runs.states import RunState
 class Rocket(Row):
     """A vehicle. It carries a job (`job_id`), or flies the plain flight plan, or is flown by callers from outside.
 
-    `state` repeats what `phase` says, so that lists can filter by it. While `counting_since` is set, the estimated time counts
-    down from that instant; `next_step_at` is when the flight plan has to be looked at again.
+    `state` repeats what `phase` says, so that lists can filter by it. While `counting_since` is set, the estimated
+    time counts down from that instant; `next_step_at` is when the flight plan has to be looked at again.
     """
 
     __tablename__ = "rocket"

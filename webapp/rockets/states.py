@@ -64,7 +64,7 @@ MOVES: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType(
 GROUND_MOVES: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType({Phase.READY: (Phase.PREPARING,)})
 
 
-class ForbiddenMove(Exception):  # noqa: N818 - named for what was asked, as NotFound is
+class ForbiddenMove(Exception):
     """The rocket cannot go there from where it is; `from_`, `to` and `allowed` are the contract's states."""
 
     def __init__(self, from_: RocketState, to: RocketState, allowed: tuple[RocketState, ...]) -> None:

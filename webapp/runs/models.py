@@ -21,7 +21,7 @@ class Trigger(StrEnum):
 
 
 class Run(Row):
-    """One execution. `lease_token` fences: a worker that lost its lease cannot write any more, because the token has moved on."""
+    """One execution. `lease_token` fences: what a worker writes that lost its lease is void, as the token moved on."""
 
     __tablename__ = "run"
     __table_args__ = (

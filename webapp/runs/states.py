@@ -42,7 +42,7 @@ ACTIVE_STATES: tuple[RunState, ...] = tuple(state for state in RunState if MOVES
 FINAL_STATES: tuple[RunState, ...] = tuple(state for state in RunState if not MOVES[state])
 
 
-class ForbiddenRunMove(Exception):  # noqa: N818 - named for what was asked, as NotFound is
+class ForbiddenRunMove(Exception):
     """The run cannot go there from where it is; `from_`, `to` and `allowed` are the facts."""
 
     def __init__(self, from_: RunState, to: RunState, allowed: tuple[RunState, ...]) -> None:

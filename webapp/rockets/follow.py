@@ -1,0 +1,220 @@
+"""How a rocket follows the job that it carries: every run is a flight of it.
+
+A run is queued: the rocket is turned around (or rebuilt) and made Ready. It starts: launch. It ends: landing or RUD.
+Every step on the way goes through the one table of moves, so the history tells a flight that could have happened.
+"""
+
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from flask import Flask
+
+from webapp import db as database
+from webapp.dates import utcnow
+from webapp.db import db
+from webapp.jobs import operations as jobs
+from webapp.jobs.models import Job
+from webapp.rockets import operations as rockets
+from webapp.rockets.models import Rocket
+from webapp.rockets.states import MOVES, Phase, ground
+from webapp.runs import operations as runs
+from webapp.runs import queue
+from webapp.runs.chores import Chore, add_chore
+from webapp.runs.chores import wire as wire_run_chores
+from webapp.runs.models import Run
+from webapp.runs.operations import RunMoved
+from webapp.runs.states import RunState
+from webapp.wake import CLOCK
+
+
+def wire(app: Flask) -> None:
+    """Let the fleet follow jobs and runs, and let workers fly the plain rockets."""
+    jobs.job_created.listen(give_rocket)
+    jobs.job_changed.listen(follow_job)
+    runs.runs_moved.listen(follow_runs)
+    queue.runs_progressed.listen(follow_progress)
+    if rockets.write_announcements not in database.before_commit:
+        database.before_commit.insert(0, rockets.write_announcements)  # before the event log is written
+    wire_run_chores(app)
+    add_chore(app, Chore("fly plain rockets", rockets.fly_plain_rockets, every=30.0, channels=frozenset({CLOCK})))
+
+
+def give_rocket(job: Job) -> None:
+    """A new job gets its rocket: Ready when the job is switched on and has something to do."""
+    source, destination = describe_route(job)
+    rocket = rockets.build_rocket(
+        project_id=job.project_id,
+        user_id=job.created_by,
+        source=source,
+        destination=destination,
+        planned_seconds=0,
+        job_id=job.id,
+    )
+    db.session.add(rocket)
+    db.session.flush()  # its history needs its id
+    rockets.note(rocket, f"built for the job {job.name}")
+    if job.is_enabled:
+        rockets.enter(rocket, Phase.READY, "fuelled: waits for its first flight")
+
+
+def follow_job(job: Job) -> None:
+    """A job that is switched off keeps its rocket in the workshop; one that is switched on gets it fuelled."""
+    rocket = rockets.rocket_of_job(job.id)
+    if rocket is None:
+        return
+    rocket.source, rocket.destination = describe_route(job)
+    if not job.is_enabled and ground(rocket.phase) is not rocket.phase:
+        rockets.enter(rocket, ground(rocket.phase), "the job was switched off")
+    elif job.is_enabled and rocket.phase is Phase.PREPARING:
+        rockets.enter(rocket, Phase.READY, "the job was switched on: fuelled")
+    rocket.updated_at = utcnow()
+    rockets.announce([rocket])
+
+
+def describe_route(job: Job) -> tuple[str, str]:
+    """From where to where a job moves data, in a few words."""
+    if not job.tasks:
+        return "nowhere yet", "nowhere yet"
+    return _name_source(job.tasks[0].extractor), _name_destination(job.tasks[-1].loader)
+
+
+def _name_source(extractor: dict[str, object]) -> str:
+    place = str(extractor.get("path") or extractor.get("url") or extractor.get("type") or "source")
+    return place.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1][:255] or "source"
+
+
+def _name_destination(loader: dict[str, object]) -> str:
+    file = str(loader.get("db_path") or "warehouse").rsplit("/", 1)[-1]
+    return f"{file}/{loader.get('table_name', '')}".rstrip("/")[:255]
+
+
+def follow_runs(moves: Sequence[RunMoved]) -> None:
+    """Each of these runs moved: move the rockets of their jobs, in the same order."""
+    found = _rockets_of({moved.run.job_id for moved in moves})
+    for moved in moves:
+        rocket = found.get(moved.run.job_id)
+        if rocket is not None:
+            _follow(rocket, moved)
+
+
+def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
+    query = sa.select(Rocket).where(Rocket.job_id.in_(job_ids)).order_by(Rocket.number).with_for_update()
+    return {rocket.job_id: rocket for rocket in db.session.scalars(query)}
+
+
+def _follow(rocket: Rocket, moved: RunMoved) -> None:
+    run, now = moved.run, utcnow()
+    if run.state is RunState.QUEUED:
+        _queue(rocket, moved)
+    elif run.state is RunState.RUNNING:
+        travel(rocket, Phase.OUTBOUND, f"launched: run {run.number}, attempt {run.attempt}", run)
+        rocket.status = RunState.RUNNING
+        _count_from(rocket, run, now)
+    elif run.state is RunState.SUCCEEDED:
+        travel(rocket, Phase.LANDED, _landing(run), run)
+        rocket.status, rocket.planned_seconds = RunState.SUCCEEDED, round(run.seconds or 0)
+        _stop_counting(rocket)
+    else:
+        _fail(rocket, moved)
+    rocket.updated_at = now
+    rockets.announce([rocket])
+
+
+def _queue(rocket: Rocket, moved: RunMoved) -> None:
+    run = moved.run
+    if moved.was is RunState.RUNNING:
+        travel(
+            rocket,
+            Phase.DESTROYED,
+            f"attempt {run.attempt} of {run.max_attempts} ended: {run.error_message or 'given back'}",
+            run,
+        )
+    elif rocket.phase in rockets.IN_THE_AIR:
+        return  # another run of the job is in flight; this one waits behind it
+    travel(rocket, Phase.READY, f"fuelled: run {run.number} waits for a worker", run)
+    rocket.status = RunState.QUEUED
+    _stop_counting(rocket)
+
+
+def _fail(rocket: Rocket, moved: RunMoved) -> None:
+    run = moved.run
+    if moved.was is RunState.QUEUED and run.state is RunState.CANCELLED:
+        if rocket.phase not in rockets.IN_THE_AIR:
+            rockets.note(rocket, run.error_message or "cancelled", run_id=run.id)
+            rocket.status = RunState.CANCELLED
+        return
+    travel(rocket, Phase.DESTROYED, run.error_message or run.state.value, run)
+    rocket.status = run.state
+    _stop_counting(rocket)
+
+
+def _landing(run: Run) -> str:
+    rows = f"{run.rows_written:,} rows"
+    return f"landed with doubt, {rows}: {run.doubt}" if run.doubt else f"landed: {rows}"
+
+
+def _count_from(rocket: Rocket, run: Run, now: datetime) -> None:
+    """Until there is real progress, the last flight's length is the best guess."""
+    rocket.estimated_time = rocket.planned_seconds
+    rocket.counting_since = now if rocket.planned_seconds else None
+
+
+def _stop_counting(rocket: Rocket) -> None:
+    rocket.estimated_time, rocket.counting_since = 0, None
+
+
+def follow_progress(moving: Sequence[Run]) -> None:
+    """The runs say how far they are: location and estimated time follow."""
+    by_job = {run.job_id: run for run in moving}
+    now = utcnow()
+    for rocket in _rockets_of(set(by_job)).values():
+        run = by_job[rocket.job_id]  # type: ignore[index]
+        if rocket.phase is not Phase.OUTBOUND:
+            continue
+        if run.fraction:
+            elapsed = (now - rocket.phase_started_at).total_seconds()
+            rocket.estimated_time = round(elapsed / run.fraction - elapsed)
+            rocket.counting_since = now
+            rocket.location = f"{run.fraction:.0%} of the way to {rocket.destination}"[:255]
+        elif run.rows_written:
+            rocket.location = f"{run.rows_written:,} rows on the way to {rocket.destination}"[:255]
+        rocket.updated_at = now
+        rockets.announce([rocket])
+
+
+def travel(rocket: Rocket, target: Phase, message: str, run: Run) -> None:
+    """Bring the rocket to this phase by the shortest way in the table; the message belongs to the last step."""
+    way = list(_shortest_way(rocket.phase, target))
+    for phase in way:
+        text = message if phase is target else _ON_THE_WAY[phase]
+        rockets.enter(rocket, phase, text, run_id=run.id)
+
+
+_ON_THE_WAY = {
+    Phase.PREPARING: "turned around for the next flight",
+    Phase.READY: "fuelled",
+    Phase.OUTBOUND: "launched",
+    Phase.LANDED: "landed",
+    Phase.RETURNING: "on the way home",
+    Phase.DESTROYED: "lost",
+}
+
+
+def _shortest_way(start: Phase, target: Phase) -> Iterable[Phase]:
+    came_from: dict[Phase, Phase | None] = {start: None}
+    waiting = deque([start])
+    while waiting and target not in came_from:
+        phase = waiting.popleft()
+        for following in MOVES[phase]:
+            if following not in came_from:
+                came_from[following] = phase
+                waiting.append(following)
+    way: list[Phase] = []
+    step: Phase | None = target
+    while step is not None and step is not start:
+        way.append(step)
+        step = came_from[step]
+    return reversed(way)

@@ -1,0 +1,160 @@
+"""Child processes: forked warm from the worker, each executes one run at a time and dies with the worker."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe
+
+from setproctitle import setproctitle
+
+from webapp.config import Settings
+from webapp.runs.queue import Lease
+from webapp.runs.worker.execution import Message, live_as_child, resident_mb
+
+MOST_RUNS_OF_A_CHILD = 1_000
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Flight:
+    """A run that a child executes now."""
+
+    lease: Lease
+    started: float  # seconds of the monotonic clock
+    progressed: float
+    stop_asked: float | None = None
+    stop_reason: str | None = None
+
+
+@dataclass
+class Child:
+    """One child process, its pipe, and the runs given to it: the first is under way, the others wait in its hands."""
+
+    pid: int
+    pipe: Connection
+    runs_done: int = 0
+    spoiled: bool = False
+    flight: Flight | None = None
+    waiting: deque[Lease] = field(default_factory=deque)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it could take a run at once."""
+        return self.flight is None and not self.waiting
+
+    @property
+    def leases(self) -> list[Lease]:
+        """All that it has been given and has not ended."""
+        return ([self.flight.lease] if self.flight else []) + list(self.waiting)
+
+    def give(self, lease: Lease) -> None:
+        """Hand it a run, to be executed now or after those it has."""
+        self.waiting.append(lease)
+        self.start_next()
+
+    def start_next(self) -> None:
+        """Begin the next run that waits here, if it is free. A child that is gone is noticed when its pipe closes."""
+        if self.flight is None and self.waiting:
+            lease = self.waiting.popleft()
+            now = time.monotonic()
+            self.flight = Flight(lease, started=now, progressed=now)
+            with contextlib.suppress(BrokenPipeError):
+                self.pipe.send(lease)
+
+    def messages(self) -> list[Message]:
+        """What it has said since last time. Raises EOFError when it is gone."""
+        said: list[Message] = []
+        while self.pipe.poll():
+            said.append(self.pipe.recv())
+        return said
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Ask the present run to end by itself."""
+        if self.flight and self.flight.stop_asked is None:
+            self.flight.stop_asked, self.flight.stop_reason = time.monotonic(), reason
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """End it and all that it started, now."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.pipe.close()
+
+
+class Crew:
+    """The children of one worker, always as many as it has slots."""
+
+    def __init__(self, settings: Settings, *, before_child_lives: Callable[[], None]) -> None:
+        self._settings = settings
+        self._before_child_lives = before_child_lives
+        self.children = [self._fork() for _ in range(settings.worker_slots)]
+
+    def replace(self, child: Child) -> Child:
+        """A new child in the place of one that is gone or spoiled; runs that waited there move over."""
+        child.kill()
+        fresh = self._fork()
+        fresh.waiting = child.waiting
+        self.children[self.children.index(child)] = fresh
+        fresh.start_next()
+        return fresh
+
+    def is_worn(self, child: Child) -> bool:
+        """Whether a child should not take another run: it grew, it has done many, or something went wrong in it."""
+        grown = (
+            resident_mb(child.pid) > self._settings.run_memory_mb
+            if child.runs_done % 20 == 0 or child.spoiled
+            else False
+        )
+        return child.spoiled or grown or child.runs_done >= MOST_RUNS_OF_A_CHILD
+
+    def kill_all(self) -> None:
+        """End all children."""
+        for child in self.children:
+            child.kill()
+
+    def _fork(self) -> Child:
+        ours, theirs = Pipe()
+        worker_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_child(worker_pid, self._before_child_lives)
+            ours.close()
+            status = 0
+            try:
+                live_as_child(theirs, self._settings)
+            except (KeyboardInterrupt, BrokenPipeError, SystemExit):
+                status = 1
+            finally:
+                os._exit(status)  # no clean-up of what belongs to the worker
+        theirs.close()
+        return Child(pid, ours)
+
+
+def _become_child(worker_pid: int, before_life: Callable[[], None]) -> None:
+    os.setpgid(0, 0)
+    die_with_parent(worker_pid)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    setproctitle("hohmann: run")
+    before_life()
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent ends, so that no run goes on without its worker (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)

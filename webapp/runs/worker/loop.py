@@ -1,0 +1,425 @@
+"""The worker's one thread: waits for signals, children and the clock, and serves them in short units of work."""
+
+import contextlib
+import gc
+import importlib
+import logging
+import selectors
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import psycopg2
+import sqlalchemy.exc
+from flask import Flask
+from setproctitle import setproctitle
+
+from webapp import db as database
+from webapp.config import Settings
+from webapp.dates import utcnow
+from webapp.db import db, unit_of_work
+from webapp.runs.chores import Chore, chores_of
+from webapp.runs.queue import (
+    Lease,
+    Outcome,
+    Report,
+    Step,
+    apply_reports,
+    beat,
+    claim_runs,
+    look_at_leases,
+    release_runs,
+    sign_off,
+    worker_name,
+)
+from webapp.runs.worker.children import Child, Crew, Flight
+from webapp.runs.worker.execution import Line, Message, Progress
+from webapp.wake import RUNS, Listener
+
+log = logging.getLogger("hohmann.worker")
+
+FLUSH_SECONDS = 0.2  # how long lines and progress may wait to be written together
+IDLE_BEAT_SECONDS = 4.0
+LOOK_SECONDS = 5.0  # the queue is looked at this often even when no signal came
+SHORT_RUN_SECONDS = 0.02  # runs shorter than this are claimed several at a time
+MOST_AT_HAND = 16  # for each child
+DATABASE_RETRY_SECONDS = 0.5
+
+
+def main(app: Flask, *, title: str = "hohmann: worker") -> None:
+    """Work until SIGTERM or SIGINT."""
+    setproctitle(title)
+    with app.app_context():
+        WorkerLoop(app, app.extensions["settings"]).work()
+
+
+class WorkerLoop:
+    """One worker: its children, its leases, and what has to be written about them."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.name = worker_name()
+        self.started_at = utcnow()
+        self.reports: dict[uuid.UUID, Report] = {}
+        self.first_unwritten = 0.0
+        self.mean_seconds = 1.0
+        self.stopping = False
+        self.look_for_cancels = False
+        self.wants_look = True
+        self.database_back_at = 0.0
+        self.next_beat = 0.0
+        self.next_look = 0.0
+        self.chores = chores_of(app)
+        self.chore_due = dict.fromkeys(range(len(self.chores)), 0.0)
+        self.selector = selectors.DefaultSelector()
+        self.listener: Listener | None = None
+
+    def work(self) -> None:
+        """The loop. Children are forked before there is any database connection that they could inherit."""
+        self._catch_signals()
+        _import_what_children_need()
+        db.engine.dispose()
+        self.crew = Crew(self.settings, before_child_lives=self._forget_database)
+        for child in self.crew.children:
+            self.selector.register(child.pipe, selectors.EVENT_READ, child)
+        log.info("worker %s with %d places", self.name, self.settings.worker_slots)
+        while not self.stopping:
+            self._wait()
+            self._listen_to_children()
+            self._watch_flights()
+            self._step(self._write_and_claim)
+            self._step(self._beat)
+            self._do_chores()
+        self._shut_down()
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        self.signals = (reader, writer)
+        self.selector.register(reader, selectors.EVENT_READ, "signal")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _wait(self) -> None:
+        self._keep_listening()
+        for key, _ in self.selector.select(self._seconds_to_wait()):
+            if key.data == "signal":
+                with contextlib.suppress(BlockingIOError):
+                    self.signals[0].recv(4096)
+            elif key.data == "wake":
+                self._hear()
+
+    def _seconds_to_wait(self) -> float:
+        now = time.monotonic()
+        due = [self.next_beat, self.next_look, *self.chore_due.values()]
+        if self.reports:
+            due.append(0.0 if self._has_ends() else self.first_unwritten + FLUSH_SECONDS)
+        if self.wants_look and self._room():
+            due.append(0.0)
+        due += [now + 0.5 for child in self.crew.children if child.flight]
+        return max(0.0, max(min(due), self.database_back_at) - now)
+
+    def _keep_listening(self) -> None:
+        if self.listener is None and time.monotonic() >= self.database_back_at:
+            try:
+                self.listener = database.get_wake().listen("runs", "clock")
+            except psycopg2.OperationalError:
+                self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
+                return
+            self.selector.register(self.listener, selectors.EVENT_READ, "wake")
+            self._everything_is_due()  # what was signalled while nobody listened
+
+    def _hear(self) -> None:
+        assert self.listener is not None
+        try:
+            heard = self.listener.drain()
+        except psycopg2.OperationalError:
+            self._stop_listening()
+            return
+        if RUNS in heard:
+            self.wants_look = True
+            self.look_for_cancels = True
+        for at, chore in enumerate(self.chores):
+            if chore.channels & heard:
+                self.chore_due[at] = 0.0
+
+    def _stop_listening(self) -> None:
+        if self.listener is not None:
+            self.selector.unregister(self.listener)
+            self.listener.close()
+            self.listener = None
+
+    def _everything_is_due(self) -> None:
+        self.wants_look = True
+        self.next_beat = 0.0
+        self.chore_due = dict.fromkeys(self.chore_due, 0.0)
+
+    # --- children -----------------------------------------------------------------------------------------------------
+
+    def _listen_to_children(self) -> None:
+        for child in list(self.crew.children):
+            try:
+                messages = child.messages()
+            except (EOFError, OSError):
+                self._bury(child)
+                continue
+            for message in messages:
+                self._take(child, message)
+
+    def _take(self, child: Child, message: Message) -> None:
+        flight = child.flight
+        if flight is None:
+            return
+        report = self._report(flight.lease)
+        if isinstance(message, Line):
+            report.lines.append((message.at, message.level, message.step, message.message))
+        elif isinstance(message, Step):
+            report.steps[message.position] = message
+            flight.progressed = time.monotonic()
+        elif isinstance(message, Progress):
+            numbers = (message.rows_read, message.rows_written, message.bytes_read, message.fraction)
+            if numbers != report.progress:
+                flight.progressed = time.monotonic()
+            report.progress = numbers
+        else:
+            self._end_flight(child, flight, message)
+
+    def _report(self, lease: Lease) -> Report:
+        report = self.reports.get(lease.run_id)
+        if report is None:
+            if not self.reports:
+                self.first_unwritten = time.monotonic()
+            report = self.reports[lease.run_id] = Report(lease)
+        return report
+
+    def _end_flight(self, child: Child, flight: Flight, outcome: Outcome) -> None:
+        seconds = time.monotonic() - flight.started
+        self.mean_seconds = 0.9 * self.mean_seconds + 0.1 * seconds if seconds < self.mean_seconds else seconds
+        if flight.stop_reason and outcome.name == "cancelled":
+            outcome = _stopped(flight)
+            self._say(flight.lease, f"Stopped: {flight.stop_reason}. Its process {child.pid} ended the work by itself.")
+        self._report(flight.lease).outcome = outcome
+        child.flight = None
+        child.runs_done += 1
+        child.spoiled = child.spoiled or outcome.name != "succeeded"
+        self.wants_look = True
+        if self.crew.is_worn(child):
+            self._replace(child)
+        else:
+            child.start_next()
+
+    def _say(self, lease: Lease, text: str, level: str = "info") -> None:
+        self._report(lease).lines.append((utcnow().isoformat(), level, "", text))
+
+    def _replace(self, child: Child) -> None:
+        self.selector.unregister(child.pipe)
+        fresh = self.crew.replace(child)
+        self.selector.register(fresh.pipe, selectors.EVENT_READ, fresh)
+
+    def _bury(self, child: Child) -> None:
+        """A child is gone without having said how its run ended."""
+        flight, child.flight = child.flight, None
+        if flight is not None:
+            if flight.stop_reason:
+                outcome = _stopped(flight)
+            else:
+                message = "The process that executed the run was killed, perhaps because memory ran out."
+                outcome = Outcome("failed", message=message, origin="platform", kind="transient")
+                self._say(flight.lease, message, "error")
+            self._report(flight.lease).outcome = outcome
+        self.wants_look = True
+        self._replace(child)
+
+    def _watch_flights(self) -> None:
+        """Time limits, and the end of patience with a run that was asked to stop."""
+        now = time.monotonic()
+        for child in list(self.crew.children):
+            flight = child.flight
+            if flight is None:
+                continue
+            if flight.stop_asked is not None:
+                if now - flight.stop_asked > self.settings.cancel_seconds:
+                    self._kill(child, flight)
+                continue
+            spec = flight.lease.spec
+            if now - flight.started > float(spec.get("timeout_seconds", 1e9)):
+                child.ask_to_stop(f"it took longer than its time limit of {spec['timeout_seconds']:g} s")
+            elif now - flight.progressed > float(spec.get("no_progress_seconds", 1e9)):
+                child.ask_to_stop(f"it made no progress for {spec['no_progress_seconds']:g} s")
+        self._share_out()
+
+    def _kill(self, child: Child, flight: Flight) -> None:
+        self._say(
+            flight.lease,
+            f"Process {child.pid} did not stop within {self.settings.cancel_seconds:g} s; it was killed.",
+            "warning",
+        )
+        self._bury(child)
+
+    def _share_out(self) -> None:
+        """Runs that wait behind a long one move to a child that is free, or back to the queue."""
+        idle = [child for child in self.crew.children if child.is_idle]
+        back: list[Lease] = []
+        for child in self.crew.children:
+            while child.waiting and idle:
+                idle.pop().give(child.waiting.pop())
+            if child.waiting and child.flight and time.monotonic() - child.flight.started > 0.5:
+                back += child.waiting
+                child.waiting.clear()
+        if back:
+            self.mean_seconds = max(self.mean_seconds, 0.5)
+            self._step(
+                lambda: self._give_back(back, "Given back to the queue: the run before it on this worker takes long.")
+            )
+
+    def _give_back(self, leases: list[Lease], reason: str) -> None:
+        with unit_of_work():
+            release_runs(leases, reason=reason)
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    def _step(self, step: Callable[[], None]) -> bool:
+        """Do a unit of work; while the database is away, keep everything and try again soon."""
+        if time.monotonic() < self.database_back_at:
+            return False
+        try:
+            step()
+        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError) as error:
+            log.warning("database does not answer, trying again: %s", str(error).splitlines()[0])
+            self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
+            db.session.remove()
+            self._stop_listening()
+            return False
+        finally:
+            db.session.remove()
+        return True
+
+    def _has_ends(self) -> bool:
+        return any(report.outcome for report in self.reports.values())
+
+    def _room(self) -> int:
+        """How many more runs this worker would take."""
+        each = 1 if self.mean_seconds > SHORT_RUN_SECONDS else MOST_AT_HAND
+        free = [each - len(child.leases) for child in self.crew.children]
+        return sum(left for left in free if left > each // 2 or left == each)
+
+    def _write_and_claim(self) -> None:
+        now = time.monotonic()
+        writes = self.reports and (self._has_ends() or now - self.first_unwritten >= FLUSH_SECONDS)
+        room = self._room()
+        looks = room > 0 and (self.wants_look or now >= self.next_look)
+        if not writes and not looks and not self.look_for_cancels:
+            return
+        reports = list(self.reports.values()) if writes else []
+        with unit_of_work():
+            apply_reports(reports)
+            leases = claim_runs(self.name, limit=room, settings=self.settings) if looks else []
+            pulse = look_at_leases(self._held()) if self.look_for_cancels else None
+        for report in reports:
+            self.reports.pop(report.lease.run_id, None)
+        self.look_for_cancels = False
+        if pulse:
+            self._obey(pulse.to_cancel, pulse.lost)
+        if looks:
+            self.next_look = now + LOOK_SECONDS
+            self.wants_look = len(leases) == room
+            self._hand_out(leases)
+
+    def _hand_out(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            child = min(self.crew.children, key=lambda child: len(child.leases))
+            child.give(lease)
+
+    def _held(self) -> dict[uuid.UUID, int]:
+        return {lease.run_id: lease.token for child in self.crew.children for lease in child.leases}
+
+    def _obey(self, wanted: Mapping[uuid.UUID, str], lost: frozenset[uuid.UUID]) -> None:
+        for child in list(self.crew.children):
+            for lease in [lease for lease in child.waiting if lease.run_id in wanted]:
+                child.waiting.remove(lease)
+                self._report(lease).outcome = Outcome("cancelled", message=f"cancelled by {wanted[lease.run_id]}")
+            flight = child.flight
+            if flight and flight.lease.run_id in wanted:
+                child.ask_to_stop(f"cancelled by {wanted[flight.lease.run_id]}")
+            if flight and flight.lease.run_id in lost:
+                log.warning("lease of run %s was lost; its process is ended", flight.lease.run_id)
+                self.reports.pop(flight.lease.run_id, None)
+                child.flight = None
+                self._replace(child)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now < self.next_beat:
+            return
+        leases = [lease for child in self.crew.children for lease in child.leases]
+        busy = sum(child.flight is not None for child in self.crew.children)
+        with unit_of_work():
+            pulse = beat(
+                self.name,
+                leases,
+                slots=self.settings.worker_slots,
+                busy=busy,
+                started_at=self.started_at,
+                settings=self.settings,
+            )
+        self.next_beat = now + (self.settings.heartbeat_seconds if leases else IDLE_BEAT_SECONDS)
+        self._obey(pulse.to_cancel, pulse.lost)
+
+    def _do_chores(self) -> None:
+        for at, chore in enumerate(self.chores):
+            if time.monotonic() >= self.chore_due[at]:
+                self._step(lambda at=at, chore=chore: self._do_chore(at, chore))  # type: ignore[misc]
+
+    def _do_chore(self, at: int, chore: Chore) -> None:
+        self.chore_due[at] = time.monotonic() + chore.every
+        with unit_of_work():
+            due = chore.run()
+        if due is not None:
+            self.chore_due[at] = min(self.chore_due[at], time.monotonic() + max(0.0, (due - utcnow()).total_seconds()))
+        self.wants_look = self.wants_look or chore.looks_at_queue
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _forget_database(self) -> None:
+        """In a fresh child: nothing of the worker's connections may be touched."""
+        db.engine.dispose(close=False)
+        gc.freeze()
+
+    def _shut_down(self) -> None:
+        """End all children; give unfinished runs back to the queue; write what is known."""
+        log.info("worker %s ends", self.name)
+        self._listen_to_children()
+        leases = [lease for child in self.crew.children for lease in child.leases]
+        self.crew.kill_all()
+        with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), unit_of_work():
+            apply_reports(list(self.reports.values()))
+            release_runs(leases, reason="The worker was shut down; the run starts again when one is free.")
+            sign_off(self.name)
+        self._stop_listening()
+
+
+def _stopped(flight: Flight) -> Outcome:
+    reason = flight.stop_reason or "stopped"
+    if reason.startswith("cancelled"):
+        return Outcome("cancelled", message=reason)
+    return Outcome("failed", message=f"The run was stopped: {reason}.", origin="platform", kind="transient")
+
+
+def _import_what_children_need() -> None:
+    """Heavy libraries are loaded once, here; forked children share their memory."""
+    for name in ("duckdb", "pyarrow", "pyarrow.json", "webapp.engine.tasks"):
+        importlib.import_module(name)
+
+    gc.collect()
+    gc.freeze()
