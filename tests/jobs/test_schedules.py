@@ -81,6 +81,7 @@ def test_short_forms_mean_what_they_say(short, first):
         ("0 0 1W * *", ["02-02 00:00:00", "03-02 00:00:00", "04-01 00:00:00", "05-01 00:00:00", "06-01 00:00:00"]),
         ("0 0 * * FRI#2", ["02-13 00:00:00", "03-13 00:00:00"]),
         ("0 0 * * L5", ["01-30 00:00:00", "02-27 00:00:00"]),
+        ("0 0 * 7 L5", ["07-31 00:00:00", "07-30 00:00:00"]),
         ("0 0 0 ? * MON#1", ["02-02 00:00:00", "03-02 00:00:00"]),
         ("0 22-2/2 * * *", ["01-14 22:00:00", "01-15 00:00:00", "01-15 02:00:00", "01-15 22:00:00"]),
         ("0 0 13 * FRI", ["01-16 00:00:00", "01-23 00:00:00", "01-30 00:00:00", "02-06 00:00:00", "02-13 00:00:00"]),
@@ -428,7 +429,8 @@ def test_croniter_agrees_in_utc(fields, second, after):
         return
     theirs = croniter(text, after.replace(tzinfo=UTC), second_at_beginning=True)
     expected = [theirs.get_next(datetime) for _ in range(4)]
-    assert next_times(schedule, after.replace(tzinfo=UTC), 4) == expected
+    # croniter goes on after 2099 although its year field ends there: a fifth Monday of February is that rare.
+    assert next_times(schedule, after.replace(tzinfo=UTC), 4) == [when for when in expected if when.year < 2100]
 
 
 # Missed times
