@@ -183,7 +183,7 @@ def _read_jwt(token: str) -> Bearer | None:
     try:
         claims = decode_token(token)
         user_id, version = uuid.UUID(claims["sub"]), int(claims["ver"])
-        jti, expires_at = str(claims["jti"]), datetime.fromtimestamp(claims["exp"], UTC)
+        jti, expires_at = str(uuid.UUID(claims["jti"])), datetime.fromtimestamp(claims["exp"], UTC)
     except (PyJWTError, KeyError, ValueError, TypeError):
         return None
     found = accounts.actor_for_user(user_id, session_version=version, via=Via.JWT, jti=jti)

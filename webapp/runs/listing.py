@@ -24,7 +24,7 @@ def page_of_runs(
     cursor: int | None = None,
     limit: int | None = None,
 ) -> Sequence[sa.Row[Any]]:
-    """Runs that the actor may see, oldest first, all columns but `spec`; `cursor` is the number of the last one seen."""
+    """Runs that the actor may see, oldest first, without `spec`; `cursor` is the number of the last one seen."""
     query = runs_visible_to(actor).with_only_columns(*_COLUMNS)
     if job_id is not None:
         query = query.where(Run.job_id == job_id)
