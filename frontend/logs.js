@@ -51,8 +51,10 @@ function changed(event) {
 
 export function startLogs() {
   for (const log of document.querySelectorAll("[data-live-log]")) {
+    filter(log);
     const linked = location.hash && log.querySelector(`#${CSS.escape(location.hash.slice(1))}`);
     if (linked) {
+      linked.hidden = false;
       log.dataset.following = "no";
       linked.scrollIntoView({ block: "center" });
     } else follow(log);
