@@ -12,10 +12,16 @@ export const keepOpenState = {
     return !(detail.attrName === "open" && element.matches("details, dialog"));
   },
   htmx_before_morph_node(element, detail) {
-    // A log holds more lines than the newest page of them: lines arrive by appending only.
-    return !(element.hasAttribute("data-live-log") && element.childElementCount > detail.newNode.childElementCount);
+    // A log keeps the lines that it has, the page brings only the newest: those that are missing are added.
+    if (!element.hasAttribute("data-live-log") || element.id !== detail.newNode.id) return true;
+    element.append(...unknown(detail.newNode.children));
+    return false;
   },
 };
+
+function unknown(children) {
+  return [...children].filter((child) => !child.id || !document.getElementById(child.id));
+}
 
 function replace(old, fresh) {
   const fragment = document.createDocumentFragment();
@@ -71,7 +77,7 @@ function append(fresh) {
   const target = document.querySelector(fresh.dataset.liveAppend);
   if (!target) return null;
   // After a reconnect the same line may come twice: by the page and by the socket.
-  const news = [...fresh.children].filter((child) => !child.id || !document.getElementById(child.id));
+  const news = unknown(fresh.children);
   target.append(...news);
   return news.length ? target : null;
 }
