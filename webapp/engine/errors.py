@@ -52,7 +52,7 @@ class EngineError(Exception):
         return (_rebuild, (type(self), self.message, self.origin, self.kind, self.permanent, self.fix, self.facts))
 
 
-class Cancelled(EngineError):  # noqa: N818  it is no fault, and its users know it by this name
+class Cancelled(EngineError):
     """Someone asked for the load to stop; the table is as it was before."""
 
     def __init__(self, message: str = "cancelled", **facts: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 
+from webapp.engine.api_pages import api_source
 from webapp.engine.context import Context
 from webapp.engine.csv_files import csv_source
 from webapp.engine.database import writing
@@ -21,7 +22,7 @@ from webapp.engine.watch import Expected, watched
 
 def move(extractor: Extractor, loader: Loader, database: Path | None, context: Context, steps: Steps) -> Receipt:
     """Do what ``run_task`` promises, with everything parsed and allowed."""
-    with steps.step("prepare"):
+    with steps.step("fetch" if isinstance(extractor, ApiExtractor) else "prepare"):
         source = _prepared(extractor, context)
     shown = shown_file(loader)
     with explained(source, shown), writing(database, context, shown=shown, may_read=source.files) as connection:
@@ -38,7 +39,7 @@ def move(extractor: Extractor, loader: Loader, database: Path | None, context: C
 
 def _prepared(extractor: Extractor, context: Context) -> Source:
     if isinstance(extractor, ApiExtractor):
-        raise NotImplementedError
+        return api_source(extractor, context)
     return csv_source(extractor, context) if isinstance(extractor, CsvExtractor) else parquet_source(extractor, context)
 
 

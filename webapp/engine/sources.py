@@ -16,7 +16,8 @@ class Source:
 
     ``relation`` is SQL with ``$1 ...`` for ``parameters``; ``files`` are the paths that DuckDB must be allowed to read.
     ``rows`` is how many records the source says it has, None when only the reading tells; ``count`` is a query that
-    asks the files themselves. ``rows_estimate`` and ``size`` (bytes) are for progress. ``tables`` are Arrow tables to
+    asks the files themselves. ``without_columns`` says that there is no row and no column to be known.
+    ``rows_estimate`` and ``size`` (bytes) are for progress. ``tables`` are Arrow tables to
     register by name. ``explain`` turns DuckDB's complaint about this source into facts. ``wider`` gives the same source
     after a look at all of its rows, when an error shows that types guessed from the first ones do not fit; ``retyped``
     gives the same source with some columns read as other types, where the source can do that.
@@ -26,6 +27,7 @@ class Source:
     parameters: list[Any]
     files: tuple[Path, ...] = ()
     rows: int | None = None
+    without_columns: bool = False
     count: str | None = None
     rows_estimate: int = 0
     size: int = 0

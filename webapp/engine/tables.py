@@ -49,7 +49,9 @@ class TableLoad:
         """Move the rows; raises duckdb.Error as it comes, and EngineError for a key or schema that does not fit."""
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._table.schema)}")
         existing = self._existing()
-        if self._mode == "upsert":
+        if source.without_columns:
+            self._nothing(existing)
+        elif self._mode == "upsert":
             self._upsert(source, existing)
         elif self._mode == "append" and existing:
             self._append(source, existing)
@@ -63,6 +65,19 @@ class TableLoad:
         if self._staged:
             self._connection.execute(f"DROP TABLE {_STAGE}")
         return Loaded(self._read, self._written, found, schema, self._changes)
+
+    def _nothing(self, existing: list[Column]) -> None:
+        if not existing:
+            raise EngineError(
+                f"the source has no records, so the columns of {self._table} cannot be known",
+                origin=Origin.SOURCE,
+                table=str(self._table),
+                fix="Check the path to the records and the query.",
+            )
+        if self._mode == "replace":
+            self._execute(f"DELETE FROM {self._table.sql}")
+        else:
+            self._before = self._count(self._table.sql)
 
     def _create(self, source: Source) -> None:
         before = self._existing()
