@@ -317,6 +317,7 @@ def update_user(actor: Actor, user_id: uuid.UUID, *, role: Role | None = None, i
     if is_active is not None and is_active != user.is_active:
         user.is_active = is_active
         end_sessions(user)
+    db.session.flush()  # the caller shows when it changed
     return user
 
 

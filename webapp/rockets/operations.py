@@ -12,7 +12,7 @@ from webapp import events
 from webapp.accounts.access import Actor, Scope
 from webapp.config import Role
 from webapp.dates import rfc3339, utcnow
-from webapp.db import db, wake_at_commit
+from webapp.db import db, insert_at_commit, wake_at_commit
 from webapp.errors import Conflict, NotFound
 from webapp.rockets.flightplan import FlightPlan, milestones_until, position_at
 from webapp.rockets.models import Rocket, RocketHistory
@@ -99,9 +99,9 @@ def create_rocket(actor: Actor, *, source: str, destination: str, estimated_time
         destination=destination,
         planned_seconds=estimated_time,
     )
+    order_launch(rocket)
     db.session.add(rocket)
     db.session.flush()  # its history needs its id
-    order_launch(rocket)
     note(rocket, f"created by {actor.name}")
     return rocket
 
@@ -180,9 +180,12 @@ def patch_rocket(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch) -> Rock
 
     Raises Conflict with the allowed states for a forbidden move, and for a rocket that is flown by its job.
     """
+    carrier = get_rocket(actor, rocket_id)
+    if carrier.job_id is not None and (patch.state or patch.status):
+        return _patch_carrier(
+            actor, carrier, patch
+        )  # without a lock: runs are locked before their rockets, never after
     rocket = find_to_change(actor, rocket_id)
-    if rocket.job_id is not None and (patch.state or patch.status):
-        return _patch_carrier(actor, rocket, patch)
     if patch.location is not None:
         rocket.location = patch.location
     if patch.estimated_time is not None:
@@ -341,15 +344,15 @@ def _location_on_entry(rocket: Rocket, phase: Phase) -> str:
 
 def note(rocket: Rocket, message: str, *, at: datetime | None = None, run_id: uuid.UUID | None = None) -> None:
     """Write an entry into the rocket's history, in its present state."""
-    entry = RocketHistory(
-        id=uuid.uuid4(),
-        rocket_id=rocket.id,
-        run_id=run_id,
-        timestamp=at or utcnow(),
-        state=rocket.state,
-        message=message[:2000],
-    )
-    db.session.add(entry)
+    entry = {
+        "id": uuid.uuid4(),
+        "rocket_id": rocket.id,
+        "run_id": run_id,
+        "timestamp": at or utcnow(),
+        "state": rocket.state,
+        "message": message[:2000],
+    }
+    insert_at_commit(RocketHistory, entry)
     announce([rocket])
 
 

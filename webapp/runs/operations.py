@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
+from webapp import db as database
 from webapp import events
 from webapp.accounts.access import Actor, Scope
 from webapp.config import Role, Settings
@@ -29,10 +30,11 @@ WORKER_SILENT_SECONDS = 10
 
 @dataclass(frozen=True)
 class RunMoved:
-    """A run changed its state; `was` is None for a new one. `run` has the columns of Run that listeners use."""
+    """A run changed its state from `was` (None: it is new) to `to`; by the time this is told it may have moved on."""
 
     run: Run
     was: RunState | None
+    to: RunState
 
 
 runs_moved: Notice[Sequence[RunMoved]] = Notice()
@@ -247,7 +249,7 @@ def add_run(run: Run) -> Run:
     """Put a new run into the queue and wake the workers."""
     db.session.add(run)
     db.session.flush()  # listeners need its number
-    announce([RunMoved(run, None)])
+    announce([RunMoved(run, None, RunState.QUEUED)])
     wake_at_commit(RUNS)
     return run
 
@@ -291,6 +293,7 @@ def request_cancel(actor: Actor, run_id: uuid.UUID) -> Run:
         run.cancel_requested_at, run.cancel_requested_by = utcnow(), actor.name
         if run.state is RunState.QUEUED:
             end_unstarted(run, RunState.CANCELLED, f"cancelled by {actor.name}")
+        db.session.flush()  # the caller shows when it changed
         wake_at_commit(RUNS)
         events.record("run.changed", project_id=run.project_id, subject_id=run.id, payload={"job_id": str(run.job_id)})
     return run
@@ -301,7 +304,7 @@ def end_unstarted(run: Run, to: RunState, reason: str) -> None:
     was = run.state
     run.state, run.error_message, run.finished_at = to, reason, utcnow()
     db.session.flush()  # listeners read it back in bulk
-    announce([RunMoved(run, was)])
+    announce([RunMoved(run, was, to)])
 
 
 def stop_runs_of(job: Job) -> None:
@@ -314,16 +317,26 @@ jobs.job_about_to_go.listen(stop_runs_of)
 
 
 def announce(moves: Sequence[RunMoved]) -> None:
-    """Tell the upper rooms and the event log that these runs changed their state."""
-    for move in moves:
+    """Tell the upper rooms and the event log, when the unit of work ends, that these runs changed their state.
+
+    Not at once: listeners lock rockets, and a unit of work that locked some now and some later could meet another
+    that did so in the opposite order.
+    """
+    db.session.info.setdefault("runs moved", []).extend(moves)
+
+
+def tell_moves(session: sa.orm.Session) -> None:
+    """Called before the commit: tell all moves of the unit of work, in their order."""
+    waiting: list[RunMoved] = session.info.pop("runs moved", [])
+    for move in waiting:
         run = move.run
-        events.record(
-            "run.moved",
-            project_id=run.project_id,
-            subject_id=run.id,
-            payload={"job_id": str(run.job_id), "state": run.state.value, "was": move.was.value if move.was else None},
-        )
-    runs_moved.tell(moves)
+        payload = {"job_id": str(run.job_id), "state": move.to.value, "was": move.was.value if move.was else None}
+        events.record("run.moved", project_id=run.project_id, subject_id=run.id, payload=payload)
+    if waiting:
+        runs_moved.tell(waiting)
+
+
+database.before_commit.insert(0, tell_moves)
 
 
 def shown_spec(run: Run) -> Mapping[str, Any]:
