@@ -138,6 +138,12 @@ class Wake:
             self._sender_pid = os.getpid()
         return self._sender
 
+    def close(self) -> None:
+        """Close the socket that signals leave by; the next signal opens another."""
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
 
 def _is_alive(pid: int) -> bool:
     try:

@@ -159,6 +159,7 @@ def close_app(app: Flask) -> None:
         db.session.remove()
         db.engine.dispose()
     app.extensions["revocations"].close()
+    app.extensions["wake"].close()
 
 
 def _truncate() -> str:

@@ -8,6 +8,7 @@ from functools import partial
 import sqlalchemy.exc
 from flask import Flask, current_app
 
+from webapp import events
 from webapp.accounts.access import Actor
 from webapp.config import Settings
 from webapp.events import Event
@@ -17,10 +18,11 @@ from webapp.live.client import Client
 from webapp.live.hub import Hub
 from webapp.live.renderers import Renderer, Renderers
 from webapp.live.revocation import channels_of_bearer
-from webapp.live.tail import Tailer
+from webapp.live.tail import Tailer, read_events
 
 TOPIC = re.compile(r"[a-z_]{1,30}(:[A-Za-z0-9-]{1,64})?")
 MAXIMUM_TOPICS = 100
+MAXIMUM_MISSED = 500  # a page that missed more events than this is loaded again
 CALM = 0.1  # seconds between two renderings of the same thing
 
 
@@ -77,8 +79,20 @@ class PageFeed:
         except sqlalchemy.exc.DBAPIError:
             raise  # this is tried again when the database is back
         except BaseException:
-            del self._pending[key]
+            self._pending.pop(key, None)
             raise
+
+    def replay(self, client: Client, found: Iterable[Event], channels: frozenset[str]) -> None:
+        """Render what these events changed, for one client and as much of it as these channels carry."""
+        gathered: dict[tuple[int, object], Pending] = {}
+        for event in found:
+            for renderer in self._renderers.for_kind(event.kind):
+                if not channels.isdisjoint(_channel(topic, event) for topic in renderer.topics_of(event)):
+                    gathered.setdefault((id(renderer), event.subject_id), Pending(renderer)).events.append(event)
+        for key, waiting in gathered.items():
+            html = self._html(key, waiting)
+            if html:
+                self.hub.send(client, frames.text(html))
 
     def _wanted(self, renderer: Renderer, event: Event) -> list[str]:
         channels = (_channel(topic, event) for topic in renderer.topics_of(event))
@@ -109,13 +123,14 @@ def channels_for(actor: Actor, topics: Iterable[str]) -> list[str]:
 class PageSocket:
     """What stands behind one page's socket. Pages only listen."""
 
-    def __init__(self, feed: PageFeed, topics: list[str], *, cookie_id: str) -> None:
+    def __init__(self, feed: PageFeed, topics: list[str], *, cookie_id: str, since: int | None) -> None:
         self._feed = feed
+        self._since = since
         self._topics = topics
         self._cookie_id = cookie_id
 
     def opened(self, client: Client) -> None:
-        """Listen from the present end of the log on."""
+        """Listen, from the event on that the page knows, else from the present end of the log."""
         self._feed.tailer.call(partial(self._enter, client))
 
     def received(self, client: Client, message: str) -> None:
@@ -130,6 +145,21 @@ class PageSocket:
             # Signed out between the handshake and now.
             self._feed.hub.close(client, frames.POLICY, "Signed out")
             return
+        channels = channels_for(signed_in.actor, self._topics)
+        missed = self._missed()
         self._feed.hub.admit(client)
-        self._feed.hub.join(client, channels_of_bearer(signed_in.actor))
-        self._feed.hub.join(client, channels_for(signed_in.actor, self._topics))
+        if missed is None:
+            self._feed.hub.close(client, frames.SERVICE_RESTART, "Load the page again")
+            return
+        self._feed.hub.join(client, [*channels_of_bearer(signed_in.actor), *channels])
+        self._feed.replay(client, missed, frozenset(channels))
+
+    def _missed(self) -> list[Event] | None:
+        """The events since the page was made; None when the log does not hold them all, or they are too many."""
+        position = self._feed.tailer.position
+        if self._since is None:
+            return []
+        if not events.oldest_id() - 1 <= self._since <= position:
+            return None
+        found = read_events(self._since, MAXIMUM_MISSED)
+        return [event for event in found if event.id <= position] if len(found) < MAXIMUM_MISSED else None

@@ -66,8 +66,20 @@ class Client:
     `good_until` (time.monotonic) is when what the peer showed expires, infinity for never.
     """
 
-    __slots__ = ("_first_is_begun", "_heard", "_heard_length", "_incoming", "_outgoing", "alive", "backlog", "channels",
-                 "good_until", "listener", "phase", "sock")
+    __slots__ = (
+        "_first_is_begun",
+        "_heard",
+        "_heard_length",
+        "_incoming",
+        "_outgoing",
+        "alive",
+        "backlog",
+        "channels",
+        "good_until",
+        "listener",
+        "phase",
+        "sock",
+    )
 
     def __init__(self, sock: socket.socket, listener: Listener, *, phase: Phase) -> None:
         self.sock = sock

@@ -74,23 +74,37 @@ def open_job_socket(ws: Server, feed: JobFeed) -> None:
 
 def parse_wanted(user_id: str | None, since: str | None) -> Wanted:
     """What the address asks for. Raises ValueError that says what is wrong with it."""
-    if since is not None and not (since.isdecimal() and len(since) <= 18):
-        raise ValueError("since is the number of an event")
     try:
         wanted_user = None if user_id is None else uuid.UUID(user_id)
     except ValueError as error:
         raise ValueError("user_id is a UUID") from error
-    return Wanted(user_id=wanted_user, since=None if since is None else int(since))
+    return Wanted(user_id=wanted_user, since=parse_since(since))
+
+
+def parse_since(text: str | None) -> int | None:
+    """The event after which to begin. Raises ValueError for what is no event's number."""
+    if text is None:
+        return None
+    if not (text.isdecimal() and len(text) <= 18):
+        raise ValueError("since is the number of an event")
+    return int(text)
 
 
 def open_page_socket(ws: Server, feed: PageFeed) -> None:
-    """Hand a page's socket to the hub; closes it with 1008 when its topics cannot be understood."""
+    """Hand a page's socket to the hub; closes it with 1008 when nobody is signed in or the topics are none.
+
+    A page cannot see why a handshake failed, so one that is signed out has to be told in a close frame.
+    """
     try:
+        since = parse_since(request.args.get("since"))
         topics = parse_topics(request.args.get("topics", ""))
     except ValueError as error:
         refuse(ws, feed.hub, str(error))
         return
-    socket = PageSocket(feed, topics, cookie_id=session.get("_user_id", ""))
+    if g.actor is None or "_user_id" not in session:
+        refuse(ws, feed.hub, "Sign in first")
+        return
+    socket = PageSocket(feed, topics, cookie_id=session["_user_id"], since=since)
     socket.opened(feed.hub.adopt(take_over(ws), socket, admitted=False))
 
 

@@ -119,7 +119,7 @@ class Hub:
         """Run something short on the hub's thread after a while; forgotten when the hub stops."""
         self._post(partial(self._at, time.monotonic() + seconds, call))
 
-    def stop(self, *, within: float = 3.0) -> None:
+    def stop(self, *, within: float = 1.0) -> None:
         """Close every socket with 1001 and end the thread, in `within` seconds at most. Does nothing when none runs."""
         thread = self._thread
         if thread is None or not thread.is_alive():

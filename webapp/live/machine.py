@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from webapp import events
 from webapp.accounts.access import Actor
+from webapp.api.words import STATUS_WORDS, Contract
 from webapp.events import Event
 from webapp.guard import find_bearer
 from webapp.live import frames
@@ -24,6 +25,7 @@ from webapp.live.client import Client
 from webapp.live.hub import Hub
 from webapp.live.revocation import channels_of_bearer
 from webapp.live.tail import Tailer, read_events
+from webapp.runs.states import RunState
 
 PREFIX = "rocket."
 DELETED = "rocket.deleted"
@@ -71,10 +73,10 @@ class JobFeed:
 def message_of(event: Event) -> bytes:
     """The JSON text of an event about a rocket, in the words of contract 000."""
     if event.kind == DELETED:
-        job: dict[str, Any] = {"id": str(event.subject_id)}
-        return orjson.dumps({"type": "job_deleted", "event_id": event.id, "job": job})
-    facts = event.payload["rocket"]
-    return orjson.dumps({"type": "job_update", "event_id": event.id, "job": {name: facts[name] for name in FIELDS}})
+        return orjson.dumps({"type": "job_deleted", "event_id": event.id, "job": {"id": str(event.subject_id)}})
+    job = {name: event.payload[name] for name in FIELDS}
+    job["status"] = STATUS_WORDS[Contract.ROCKETS][RunState(job["status"])]
+    return orjson.dumps({"type": "job_update", "event_id": event.id, "job": job})
 
 
 def _channels_of(event: Event) -> Iterator[str]:

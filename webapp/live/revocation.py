@@ -17,8 +17,12 @@ class RevocationFeed:
         self._hub = hub
 
     def show(self, event: Event) -> None:
-        """Say farewell to the sockets of the token, the session or the user that was revoked."""
-        if event.kind == KIND:
+        """Say farewell to the sockets of the token or the user; one who only has another role now may come again."""
+        if event.kind != KIND:
+            return
+        if event.payload.get("reason") == "role":
+            self._hub.close_channel(_channel_of(event), frames.SERVICE_RESTART, "Your rights have changed")
+        else:
             self._hub.close_channel(_channel_of(event), frames.POLICY, "Signed out")
 
 
