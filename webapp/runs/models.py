@@ -111,6 +111,18 @@ class RunStep(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class RunSample(Base):
+    """How far an attempt was in a second of its time; at most one for each second."""
+
+    __tablename__ = "run_sample"
+
+    run_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    second: Mapped[int] = mapped_column(primary_key=True)
+    rows_read: Mapped[int] = mapped_column(BigNumber)
+    bytes_read: Mapped[int] = mapped_column(BigNumber)
+
+
 class LogChunk(Base):
     """Some log lines of a run, as `[[instant, level, step, message], ...]`, numbered from `first_line`."""
 

@@ -58,6 +58,7 @@ class Telephone:
         self._lock = threading.Lock()
         self._secrets = secret_values(lease.spec)
         self._steps: dict[str, Step] = {}
+        self._last_step: Step | None = None
         self._position = 0
         self.task = lease.first_task
         self.done_before = (0, 0, 0)  # rows read, rows written, bytes read by the tasks that are finished
@@ -88,7 +89,13 @@ class Telephone:
         """A step ended."""
         step = self._steps.pop(name, None)
         if step is not None:
-            self.send(replace(step, finished_at=_now(), outcome=outcome, facts=facts or {}))
+            self._last_step = replace(step, finished_at=_now(), outcome=outcome, facts=facts or {})
+            self.send(self._last_step)
+
+    def note_facts(self, facts: dict[str, Any]) -> None:
+        """What the present task came to belongs to its last step."""
+        if self._last_step is not None and self._last_step.task == self.task:
+            self.send(replace(self._last_step, facts=facts))
 
     def fail_open_steps(self, outcome: str) -> None:
         """End what is still open in this way."""
@@ -192,6 +199,7 @@ def _execute_etl(lease: Lease, telephone: Telephone, settings: Settings, cancell
         telephone.done_before = (totals.rows_read, totals.rows_written, totals.bytes_read)
         receipt = run_task(task["extractor"], task["loader"], context)
         totals = _add(totals, receipt, number)
+        telephone.note_facts(_facts(receipt))
         telephone.log("info", _sentence(number, len(tasks), receipt))
     return totals
 
@@ -206,6 +214,19 @@ def _add(totals: Outcome, receipt: Any, number: int) -> Outcome:
         bytes_read=totals.bytes_read + receipt.bytes_read,
         doubt=" ".join(doubt for doubt in doubts if doubt) or None,
     )
+
+
+def _facts(receipt: Any) -> dict[str, Any]:
+    """What the run page says of a task, and compares with the last good run."""
+    return {
+        "rows_read": receipt.rows_read,
+        "rows_written": receipt.rows_written,
+        "rows_found": receipt.rows_found,
+        "bytes_read": receipt.bytes_read,
+        "schema": [list(column) for column in receipt.schema],
+        "schema_changes": receipt.schema_changes,
+        "doubt": receipt.doubt,
+    }
 
 
 def _sentence(number: int, count: int, receipt: Any) -> str:

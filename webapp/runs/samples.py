@@ -1,0 +1,43 @@
+"""How fast a run moves: a sample for each second of it, from which the page draws rows per second."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from webapp.dates import utcnow
+from webapp.db import db, is_postgresql
+from webapp.runs.models import Run, RunSample
+
+MOST_POINTS = 240
+
+
+def keep_samples(moving: Sequence[Run]) -> None:
+    """Note how far these runs are; what comes within a second of the last sample is left out."""
+    rows = [_sample(run) for run in moving if run.started_at]
+    if rows:
+        insert = postgresql.insert if is_postgresql() else sqlite.insert
+        db.session.execute(insert(RunSample).values(rows).on_conflict_do_nothing())
+
+
+def _sample(run: Run) -> dict[str, object]:
+    assert run.started_at is not None
+    second = int((utcnow() - run.started_at).total_seconds())
+    return {
+        "run_id": run.id,
+        "attempt": run.attempt,
+        "second": second,
+        "rows_read": run.rows_read,
+        "bytes_read": run.bytes_read,
+    }
+
+
+def rate_points(run: Run, attempt: int) -> list[tuple[int, int]]:
+    """Points of (second since the first claim, rows per second), at most about MOST_POINTS, oldest first."""
+    here = (RunSample.run_id == run.id, RunSample.attempt == attempt)
+    last = db.session.scalar(sa.select(sa.func.max(RunSample.second)).where(*here)) or 0
+    every = last // MOST_POINTS + 1
+    query = sa.select(RunSample.second, RunSample.rows_read).where(*here, RunSample.second % every == 0)
+    samples = db.session.execute(query.order_by(RunSample.second)).tuples().all()
+    return [(later, max(0, (more - rows) // (later - second))) for (second, rows), (later, more) in pairwise(samples)]
