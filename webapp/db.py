@@ -173,6 +173,8 @@ def commit(session: Session) -> None:
     session.flush()
     for hook in before_commit:
         hook(session)
+    session.flush()
+    _insert_waiting(session)
     channels: set[str] = session.info.pop("wake", set())
     wake = get_wake()
     if channels and wake.is_postgresql:
@@ -200,6 +202,16 @@ def let_go() -> None:
     if session.new or session.dirty or session.deleted:
         raise RuntimeError("let_go() would lose changes")
     session.rollback()
+
+
+def insert_at_commit(table: type[Base], row: dict[str, Any]) -> None:
+    """Insert a row when the unit of work ends, in one statement with others of its table."""
+    db.session.info.setdefault("rows", {}).setdefault(table, []).append(row)
+
+
+def _insert_waiting(session: Session) -> None:
+    for table, rows in session.info.pop("rows", {}).items():
+        session.execute(sa.insert(table), rows)
 
 
 def wake_at_commit(*channels: str) -> None:

@@ -107,13 +107,13 @@ def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
 
 def _follow(rocket: Rocket, moved: RunMoved) -> None:
     run, now = moved.run, utcnow()
-    if run.state is RunState.QUEUED:
+    if moved.to is RunState.QUEUED:
         _queue(rocket, moved)
-    elif run.state is RunState.RUNNING:
+    elif moved.to is RunState.RUNNING:
         travel(rocket, Phase.OUTBOUND, f"launched: run {run.number}, attempt {run.attempt}", run)
         rocket.status = RunState.RUNNING
         _count_from(rocket, run, now)
-    elif run.state is RunState.SUCCEEDED:
+    elif moved.to is RunState.SUCCEEDED:
         travel(rocket, Phase.LANDED, _landing(run), run)
         rocket.status, rocket.planned_seconds = RunState.SUCCEEDED, round(run.seconds or 0)
         _stop_counting(rocket)
@@ -141,13 +141,13 @@ def _queue(rocket: Rocket, moved: RunMoved) -> None:
 
 def _fail(rocket: Rocket, moved: RunMoved) -> None:
     run = moved.run
-    if moved.was is RunState.QUEUED and run.state is RunState.CANCELLED:
+    if moved.was is RunState.QUEUED and moved.to is RunState.CANCELLED:
         if rocket.phase not in rockets.IN_THE_AIR:
             rockets.note(rocket, run.error_message or "cancelled", run_id=run.id)
             rocket.status = RunState.CANCELLED
         return
-    travel(rocket, Phase.DESTROYED, run.error_message or run.state.value, run)
-    rocket.status = run.state
+    travel(rocket, Phase.DESTROYED, run.error_message or moved.to.value, run)
+    rocket.status = moved.to
     _stop_counting(rocket)
 
 

@@ -8,9 +8,9 @@ from flask import Flask
 
 from webapp import events
 from webapp.accounts.operations import prune_accounts, settings
-from webapp.runs.queue import next_due, recover_lost_runs
+from webapp.runs.queue import recover_lost_runs
 from webapp.runs.scheduler import start_due_runs
-from webapp.wake import CLOCK, RUNS
+from webapp.wake import CLOCK
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class Chore:
     run: Callable[[], datetime | None]
     every: float
     channels: frozenset[str] = frozenset()
-    looks_at_queue: bool = False
 
 
 def add_chore(app: Flask, chore: Chore) -> None:
@@ -42,7 +41,6 @@ def wire(app: Flask) -> None:
     """The chores of this room."""
     add_chore(app, Chore("recover lost runs", _recover, every=2.0))
     add_chore(app, Chore("start due runs", start_due_runs, every=30.0, channels=frozenset({CLOCK})))
-    add_chore(app, Chore("wake for retries", next_due, every=30.0, channels=frozenset({RUNS}), looks_at_queue=True))
     add_chore(app, Chore("forget what is old", _forget, every=600.0))
 
 

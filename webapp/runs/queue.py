@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import defer
 
 from webapp import events
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.db import db, is_postgresql, wake_at_commit
+from webapp.db import db, insert_at_commit, is_postgresql, wake_at_commit
 from webapp.jobs.models import Job
 from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Worker
@@ -108,7 +109,7 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     if limit <= 0:
         return []
     if is_postgresql():
-        # One claimer at a time: two who count a job's running runs at the same moment would both take its last place.
+        # One claimer at a time: two who count the running runs of a job at once would both take its last place.
         db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
     claimed: list[Run] = []
     for _ in range(CLAIM_ROUNDS):
@@ -117,7 +118,7 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
         if not fresh or len(claimed) >= limit:
             break
     if claimed:
-        announce([RunMoved(run, RunState.QUEUED) for run in claimed])
+        announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in claimed])
     return [_lease(run) for run in claimed]
 
 
@@ -225,7 +226,8 @@ def apply_reports(reports: Sequence[Report]) -> None:
     wanted = {report.lease.run_id: report for report in reports if not report.is_empty}
     if not wanted:
         return
-    query = sa.select(Run).where(Run.id.in_(wanted)).with_for_update()
+    # The definition is large and encrypted, and is needed only where a retry is due.
+    query = sa.select(Run).where(Run.id.in_(wanted)).order_by(Run.number).options(defer(Run.spec)).with_for_update()
     moves: list[RunMoved] = []
     moving: list[Run] = []
     for run in db.session.scalars(query):
@@ -238,7 +240,7 @@ def apply_reports(reports: Sequence[Report]) -> None:
             _write_progress(run, report.progress)
         if report.outcome:
             _end_attempt(run, report.outcome)
-            moves.append(RunMoved(run, RunState.RUNNING))
+            moves.append(RunMoved(run, RunState.RUNNING, run.state))
         elif report.progress or report.steps:
             _event(run, "run.progress", {})
             moving.append(run)
@@ -253,17 +255,15 @@ def apply_reports(reports: Sequence[Report]) -> None:
 def _write_lines(run: Run, report: Report) -> None:
     if not report.lines:
         return
-    worst = max(LEVELS.index(level) for _, level, _, _ in report.lines)
-    db.session.add(
-        LogChunk(
-            run_id=run.id,
-            attempt=run.attempt,
-            first_line=run.log_lines + 1,
-            line_count=len(report.lines),
-            worst_level=worst,
-            lines=[list(line) for line in report.lines],
-        )
-    )
+    chunk = {
+        "run_id": run.id,
+        "attempt": run.attempt,
+        "first_line": run.log_lines + 1,
+        "line_count": len(report.lines),
+        "worst_level": max(LEVELS.index(level) for _, level, _, _ in report.lines),
+        "lines": [list(line) for line in report.lines],
+    }
+    insert_at_commit(LogChunk, chunk)
     run.log_lines += len(report.lines)
     _event(run, "run.logged", {"from": run.log_lines - len(report.lines) + 1, "to": run.log_lines})
 
@@ -291,17 +291,16 @@ def _write_progress(run: Run, progress: tuple[int, int, int, float | None]) -> N
 
 def _end_attempt(run: Run, outcome: Outcome) -> None:
     now = utcnow()
-    db.session.add(
-        RunAttempt(
-            run_id=run.id,
-            attempt=run.attempt,
-            worker=run.lease_owner or "",
-            started_at=_attempt_began(run),
-            finished_at=now,
-            outcome=outcome.name,
-            error_message=outcome.message,
-        )
-    )
+    attempt = {
+        "run_id": run.id,
+        "attempt": run.attempt,
+        "worker": run.lease_owner or "",
+        "started_at": _attempt_began(run),
+        "finished_at": now,
+        "outcome": outcome.name,
+        "error_message": outcome.message,
+    }
+    insert_at_commit(RunAttempt, attempt)
     run.cpu_seconds, run.peak_memory_mb = outcome.cpu_seconds, outcome.peak_memory_mb
     run.error_message, run.error_fix = outcome.message, outcome.fix
     run.error_origin, run.error_kind = outcome.origin, outcome.kind
@@ -370,7 +369,7 @@ def recover_lost_runs() -> None:
         _take_back(run)
     db.session.flush()
     if lost:
-        announce([RunMoved(run, RunState.RUNNING) for run in lost])
+        announce([RunMoved(run, RunState.RUNNING, run.state) for run in lost])
         wake_at_commit(RUNS)
     db.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(minutes=5)))
 
@@ -417,7 +416,7 @@ def release_runs(leases: Sequence[Lease], *, reason: str) -> None:
         run.state, run.lease_owner, run.lease_until = RunState.QUEUED, None, None
         run.attempt -= 1
         run.available_at = utcnow()
-        moves.append(RunMoved(run, RunState.RUNNING))
+        moves.append(RunMoved(run, RunState.RUNNING, run.state))
     db.session.flush()
     if moves:
         announce(moves)

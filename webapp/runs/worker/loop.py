@@ -4,12 +4,14 @@ import contextlib
 import gc
 import importlib
 import logging
+import math
 import selectors
 import signal
 import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import FrameType
 
 import psycopg2
@@ -31,6 +33,7 @@ from webapp.runs.queue import (
     beat,
     claim_runs,
     look_at_leases,
+    next_due,
     release_runs,
     sign_off,
     worker_name,
@@ -43,9 +46,10 @@ log = logging.getLogger("hohmann.worker")
 
 FLUSH_SECONDS = 0.2  # how long lines and progress may wait to be written together
 IDLE_BEAT_SECONDS = 4.0
+GATHER_SECONDS = 0.05  # how long ends of short runs may wait for one another while more runs are at hand
 LOOK_SECONDS = 5.0  # the queue is looked at this often even when no signal came
 SHORT_RUN_SECONDS = 0.02  # runs shorter than this are claimed several at a time
-MOST_AT_HAND = 16  # for each child
+MOST_AT_HAND = 32  # for each child
 DATABASE_RETRY_SECONDS = 0.5
 
 
@@ -124,7 +128,7 @@ class WorkerLoop:
         now = time.monotonic()
         due = [self.next_beat, self.next_look, *self.chore_due.values()]
         if self.reports:
-            due.append(0.0 if self._has_ends() else self.first_unwritten + FLUSH_SECONDS)
+            due.append(self._write_at())
         if self.wants_look and self._room():
             due.append(0.0)
         due += [now + 0.5 for child in self.crew.children if child.flight]
@@ -305,8 +309,12 @@ class WorkerLoop:
             db.session.remove()
         return True
 
-    def _has_ends(self) -> bool:
-        return any(report.outcome for report in self.reports.values())
+    def _write_at(self) -> float:
+        """When what is reported has to be written: ends at once, unless more of them come while children are busy."""
+        if not any(report.outcome for report in self.reports.values()):
+            return self.first_unwritten + FLUSH_SECONDS
+        more_to_come = any(child.waiting for child in self.crew.children)
+        return self.first_unwritten + GATHER_SECONDS if more_to_come else 0.0
 
     def _room(self) -> int:
         """How many more runs this worker would take."""
@@ -316,7 +324,7 @@ class WorkerLoop:
 
     def _write_and_claim(self) -> None:
         now = time.monotonic()
-        writes = self.reports and (self._has_ends() or now - self.first_unwritten >= FLUSH_SECONDS)
+        writes = bool(self.reports) and now >= self._write_at()
         room = self._room()
         looks = room > 0 and (self.wants_look or now >= self.next_look)
         if not writes and not looks and not self.look_for_cancels:
@@ -325,6 +333,7 @@ class WorkerLoop:
         with unit_of_work():
             apply_reports(reports)
             leases = claim_runs(self.name, limit=room, settings=self.settings) if looks else []
+            due = next_due() if looks and len(leases) < room else None
             pulse = look_at_leases(self._held()) if self.look_for_cancels else None
         for report in reports:
             self.reports.pop(report.lease.run_id, None)
@@ -332,7 +341,7 @@ class WorkerLoop:
         if pulse:
             self._obey(pulse.to_cancel, pulse.lost)
         if looks:
-            self.next_look = now + LOOK_SECONDS
+            self.next_look = now + min(LOOK_SECONDS, _seconds_until(due))
             self.wants_look = len(leases) == room
             self._hand_out(leases)
 
@@ -387,7 +396,6 @@ class WorkerLoop:
             due = chore.run()
         if due is not None:
             self.chore_due[at] = min(self.chore_due[at], time.monotonic() + max(0.0, (due - utcnow()).total_seconds()))
-        self.wants_look = self.wants_look or chore.looks_at_queue
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -407,6 +415,10 @@ class WorkerLoop:
             release_runs(leases, reason="The worker was shut down; the run starts again when one is free.")
             sign_off(self.name)
         self._stop_listening()
+
+
+def _seconds_until(instant: datetime | None) -> float:
+    return max(0.0, (instant - utcnow()).total_seconds()) if instant else math.inf
 
 
 def _stopped(flight: Flight) -> Outcome:
