@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
@@ -275,6 +275,7 @@ def test_an_unfinished_message_is_heard_when_it_is_complete(hub, connect):
     wait_until(lambda: notes.heard == ["one two"])
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=5), st.integers(1, 50))
 def test_messages_survive_any_cutting_of_the_stream(texts, piece):
     hub = Hub(QUICK)
