@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy.exc
 from flask import Flask, Response, current_app, g, request, session
 from flask_jwt_extended import JWTManager, create_access_token, decode_token
-from flask_login import LoginManager, UserMixin, current_user
+from flask_login import AnonymousUserMixin, LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from jwt.exceptions import PyJWTError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -23,6 +23,7 @@ from webapp.accounts.access import Actor, Via
 from webapp.accounts.models import User
 from webapp.accounts.revocation import CACHE_SECONDS, Epoch
 from webapp.config import Settings
+from webapp.dates import utcnow
 from webapp.errors import HohmannError, NotSignedIn
 from webapp.policy import POLICY, Access
 
@@ -43,9 +44,14 @@ class SignedIn(UserMixin):  # type: ignore[misc]
 
     actor: Actor
     session_version: int
+    session_id: str  # of this log-in alone, so that logging out ends it wherever the cookie was copied to
+
+    @property
+    def username(self) -> str:
+        return self.actor.name
 
     def get_id(self) -> str:
-        return f"{self.actor.user_id}:{self.session_version}"
+        return f"{self.actor.user_id}:{self.session_version}:{self.session_id}"
 
 
 @dataclass(frozen=True)
@@ -108,12 +114,33 @@ def wire(app: Flask) -> None:
 @login_manager.user_loader  # type: ignore[untyped-decorator]
 def load_signed_in(cookie_id: str) -> SignedIn | None:
     """The person of a session cookie, or None when the cookie is not good any more."""
-    user_id, _, version = cookie_id.partition(":")
     try:
-        actor = accounts.actor_for_user(uuid.UUID(user_id), session_version=int(version), via=Via.COOKIE)
+        user_id, version, session_id = cookie_id.split(":")
+        actor = accounts.actor_for_user(
+            uuid.UUID(user_id), session_version=int(version), via=Via.COOKIE, jti=session_id
+        )
     except ValueError:
         return None
-    return SignedIn(actor, int(version)) if actor else None
+    return SignedIn(actor, int(version), session_id) if actor else None
+
+
+def start_session(user: User) -> None:
+    """Sign this user in at the browser that asks."""
+    actor = accounts.actor_for_user(user.id, session_version=user.session_version, via=Via.COOKIE)
+    assert actor is not None, "only active users sign in"
+    session.clear()  # nothing that somebody planted before the log-in lives on after it
+    session.permanent = True
+    login_user(SignedIn(actor, user.session_version, uuid.uuid4().hex))
+
+
+def end_session() -> None:
+    """Sign out at the browser that asks; copies of its cookie are worthless too."""
+    signed_in = current_user._get_current_object()
+    if isinstance(signed_in, SignedIn) and signed_in.actor.user_id is not None:
+        lifetime = current_app.permanent_session_lifetime
+        accounts.revoke_jwt(signed_in.session_id, user_id=signed_in.actor.user_id, expires_at=utcnow() + lifetime)
+    logout_user()
+    session.clear()
 
 
 def check_visitor() -> None:
@@ -260,4 +287,5 @@ def _refuse_csrf(error: CSRFError) -> Response:
 
 
 def _database_away(error: sqlalchemy.exc.OperationalError) -> Response:
+    g._login_user = AnonymousUserMixin()  # the page's header asks who is there: it must not ask the database again
     return refusals.database_away(error)

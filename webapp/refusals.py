@@ -8,6 +8,7 @@ import orjson
 from flask import Response, g, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from webapp.accounts import operations as accounts
 from webapp.errors import HohmannError, Invalid, NotSignedIn, TooMany, Unavailable
 
 log = logging.getLogger("hohmann.web")
@@ -21,6 +22,18 @@ CODES = {
     414: "URI_TOO_LONG",
     415: "UNSUPPORTED_MEDIA_TYPE",
     431: "HEADERS_TOO_LARGE",
+}
+
+
+TITLES = {
+    403: "Not allowed",
+    404: "Nothing here",
+    405: "Not like this",
+    409: "Not now",
+    413: "Too large",
+    429: "Too often",
+    500: "Something broke",
+    503: "Not at the moment",
 }
 
 
@@ -68,7 +81,7 @@ def answer_http(error: HTTPException) -> Response:
         status, error.description or error.name
     )
     if not speaks_json():
-        return Response(render_template("errors/error.html", status=status, message=message), status)
+        return _error_page(status, message)
     response = _json(body(message, CODES.get(status, error.name.upper().replace(" ", "_")), {}), status)
     for name, value in error.get_headers(None):
         if name.lower() in {"allow", "retry-after"}:
@@ -95,12 +108,21 @@ def database_away(error: Exception) -> Response:
 def _page(error: HohmannError) -> Response:
     if isinstance(error, NotSignedIn) and request.method == "GET":
         return _to_login()
-    html = render_template("errors/error.html", status=error.status, message=error.message)
-    return Response(html, error.status)
+    return _error_page(error.status, error.message)
+
+
+def _error_page(status: int, message: str) -> Response:
+    title = TITLES.get(status, "This did not work")
+    html = render_template(
+        "errors/error.html", status=status, title=title, message=message, request_id=g.get("request_id")
+    )
+    return Response(html, status)
 
 
 def _to_login() -> Response:
     target = "/login?next=" + quote(request.full_path.rstrip("?"), safe="/")
+    if not accounts.owner_exists():
+        target = "/register"
     if request.headers.get("HX-Request"):
         return Response("", 401, {"HX-Redirect": target})
     return redirect(target, 303)  # type: ignore[return-value]

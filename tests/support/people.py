@@ -27,18 +27,18 @@ class Browser:
 
     def __init__(self, app: Flask, user_cookie: str | None = None) -> None:
         self.client: FlaskClient = app.test_client()
-        self._form_secret = secrets.token_hex(20)
         self._app = app
-        with self.client.session_transaction() as session:
-            session["csrf_token"] = self._form_secret
-            if user_cookie:
+        if user_cookie:
+            with self.client.session_transaction() as session:
                 session.update({"_user_id": user_cookie, "_fresh": True})
 
     @property
     def form_token(self) -> str:
         """What a page of this session has in its forms."""
+        with self.client.session_transaction() as session:
+            secret = session.setdefault("csrf_token", secrets.token_hex(20))
         signer = URLSafeTimedSerializer(self._app.config["SECRET_KEY"], salt=FORM_TOKEN_SALT)
-        return str(signer.dumps(self._form_secret))
+        return str(signer.dumps(secret))
 
     def get(self, path: str, *, htmx: bool = False, **more: Any) -> TestResponse:
         """Open a page; `htmx` asks as htmx does."""
@@ -109,5 +109,5 @@ def as_person(app: Flask, user: User) -> Person:
     """The person of a user row that is in the present session. Needs an application context."""
     actor = accounts.actor_for_user(user.id, session_version=user.session_version, via=Via.JWT)
     assert actor is not None, f"{user.username} cannot come in"
-    cookie = f"{user.id}:{user.session_version}"
+    cookie = f"{user.id}:{user.session_version}:{uuid.uuid4().hex}"
     return Person(app, user.id, user.username, actor, make_jwt(user), cookie)

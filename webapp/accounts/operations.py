@@ -30,10 +30,12 @@ from webapp.config import Registration, Role, Settings
 from webapp.dates import utcnow
 from webapp.db import db, is_postgresql, let_go
 from webapp.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, TooMany
+from webapp.notices import Notice
 
 REGISTRATION_LOCK = 7_203_002
 SERVICE_TOKEN_PREFIX = "hoh_"  # noqa: S105 - what a service token begins with
 MAXIMUM_USERNAME = 150
+owner_registered: Notice[User] = Notice()
 FAILURES_PER_ADDRESS = 4  # times Settings.login_failures: what one address may fail over all names
 
 
@@ -109,21 +111,33 @@ def register_user(newcomer: Newcomer) -> User:
     project = default_project()
     db.session.add(Membership(user_id=user.id, project_id=project.id, role=role))
     events.record("user.registered", user_id=user.id, subject_id=user.id, payload={"username": username})
+    if is_owner:
+        owner_registered.tell(user)
     return user
 
 
-def _admit(newcomer: Newcomer) -> tuple[Role, bool]:
+def may_register(*, from_loopback: bool, token: str | None) -> tuple[bool, str]:
+    """Whether somebody may make an account now, and if not, why."""
     if not owner_exists():
-        if not newcomer.from_loopback and not _is_owner_token(newcomer.token):
-            raise NotAllowed("The first user owns this instance: open the link that was printed at its start.")
+        if from_loopback or _is_owner_token(token):
+            return True, ""
+        return False, "The first user owns this instance: open the link that was printed at its start."
+    if _find_invitation(token) or settings().registration_mode is Registration.OPEN:
+        return True, ""
+    return False, "Registration is closed here. Ask an admin for an invitation."
+
+
+def _admit(newcomer: Newcomer) -> tuple[Role, bool]:
+    admitted, why_not = may_register(from_loopback=newcomer.from_loopback, token=newcomer.token)
+    if not admitted:
+        raise NotAllowed(why_not, code="REGISTRATION_CLOSED" if owner_exists() else None)
+    if not owner_exists():
         owner_token_file().unlink(missing_ok=True)
         return Role.ADMIN, True
     invitation = _find_invitation(newcomer.token)
     if invitation:
         invitation.used_at = utcnow()
         return invitation.role, False
-    if settings().registration_mode is not Registration.OPEN:
-        raise NotAllowed("Registration is closed here. Ask an admin for an invitation.", code="REGISTRATION_CLOSED")
     return settings().default_role, False
 
 
@@ -139,8 +153,8 @@ def _find_invitation(token: str | None) -> Invitation | None:
     return found if found and found.used_at is None and found.expires_at > utcnow() else None
 
 
-def _refuse_taken(username: str, email: str | None) -> None:
-    if db.session.scalar(sa.select(User.number).where(User.username_key == username.casefold())):
+def _refuse_taken(username: str | None, email: str | None) -> None:
+    if username and db.session.scalar(sa.select(User.number).where(User.username_key == username.casefold())):
         raise Conflict("Username already registered", code="USERNAME_TAKEN", field="username")
     if email and db.session.scalar(sa.select(User.number).where(User.email_key == email.casefold())):
         raise Conflict("Email already registered", code="EMAIL_TAKEN", field="email")
@@ -293,6 +307,15 @@ def own_account(actor: Actor) -> User:
     user = db.session.scalar(sa.select(User).where(User.id == actor.user_id))
     if user is None:
         raise NotFound("User not found")
+    return user
+
+
+def update_profile(actor: Actor, *, full_name: str | None, email: str | None) -> User:
+    """Change what the actor says of themselves. Raises Invalid or Conflict (the email is somebody else's)."""
+    user, checked = own_account(actor), _check_email(email)
+    if checked and checked.casefold() != user.email_key:
+        _refuse_taken(None, checked)
+    user.full_name, user.email, user.email_key = full_name, checked, checked.casefold() if checked else None
     return user
 
 
