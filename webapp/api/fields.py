@@ -29,7 +29,7 @@ def _not_blank(text: str) -> str:
 
 def _whole_number(value: Any) -> Any:
     """JSON has one kind of number, so 60.0 is the whole number 60; a boolean or a text is none."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 Line = Annotated[str, AfterValidator(_on_one_line)]

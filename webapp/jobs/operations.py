@@ -1,7 +1,7 @@
 """Everything that can be asked of or done to a job's definition."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -194,7 +194,15 @@ def check_schedule(text: str | None, timezone: str) -> Schedule:
     try:
         return parse_schedule(text, timezone)
     except ScheduleError as error:
-        raise Invalid(str(error), field=error.field, value=text if error.field == "schedule" else timezone) from error
+        about_zone = error.field == "timezone"
+        raise Invalid(
+            str(error),
+            field="timezone" if about_zone else "schedule",
+            value=timezone if about_zone else text,
+            part=error.field,
+            position=error.position,
+            fix=error.fix,
+        ) from error
 
 
 def upcoming(job: Job, *, count: int = 5) -> list[datetime]:
@@ -250,23 +258,35 @@ def check_task(at: int, extractor: Mapping[str, Any], loader: Mapping[str, Any])
         try:
             parse(config)
         except ValidationError as error:
-            problems += [_problem(at, side, item) for item in error.errors(include_url=False, include_context=False)]
+            found = error.errors(include_url=False, include_context=False)
+            problems += [_problem(["body", "tasks", at, side], config, item) for item in found]
     if not problems:
         try:
             check_paths(extractor, loader, door_context())
         except EngineError as error:
-            side = "loader_config" if error.origin == "destination" else "extractor_config"
-            loc = ["body", "tasks", at, side, *([error.facts["field"]] if "field" in error.facts else [])]
+            side, name = ("loader_config", "db_path") if error.origin == "destination" else ("extractor_config", "path")
+            loc = ["body", "tasks", at, side, error.facts.get("field", name)]
             problems.append({"type": "value_error", "loc": loc, "msg": error.message, "input": None})
     if problems:
         where = ".".join(str(part) for part in problems[0]["loc"][1:])
         raise Invalid(f"{where}: {problems[0]['msg']}", errors=problems)
 
 
-def _problem(at: int, side: str, item: Any) -> dict[str, Any]:
+def _problem(place: list[str | int], config: Any, item: Any) -> dict[str, Any]:
     shown = item.get("input")
     plain = shown if isinstance(shown, int | float | None) else None
-    return {"type": item["type"], "loc": ["body", "tasks", at, side, *item["loc"]], "msg": item["msg"], "input": plain}
+    loc = [*place, *_without_tags(config, item["loc"])]
+    return {"type": item["type"], "loc": loc, "msg": item["msg"], "input": plain}
+
+
+def _without_tags(config: Any, loc: tuple[str | int, ...]) -> Iterator[str | int]:
+    """The place as its writer knows it: Pydantic also names the type that it took a part for, which is no key of it."""
+    for part in loc:
+        if isinstance(config, Mapping):
+            if part not in config and part == config.get("type"):
+                continue
+            config = config.get(part)
+        yield part
 
 
 def door_context() -> Context:

@@ -64,7 +64,7 @@ def history_of(actor: Actor, rocket_id: uuid.UUID, *, newest: int | None = None)
 def count_states(actor: Actor) -> dict[RocketState, int]:
     """How many rockets are in each state, all states named."""
     visible = rockets_visible_to(actor).with_only_columns(Rocket.state, sa.func.count()).group_by(Rocket.state)
-    counts: dict[RocketState, int] = dict(db.session.execute(visible).tuples().all())
+    counts: dict[RocketState, int] = dict(db.session.execute(visible).all())
     return {state: counts.get(state, 0) for state in RocketState}
 
 

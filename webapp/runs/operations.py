@@ -161,13 +161,8 @@ class QueueState:
 def look_at_queue() -> QueueState:
     """The present state of the queue and of the workers that were seen lately."""
     now = utcnow()
-    counts: dict[RunState, int] = dict(
-        db.session.execute(
-            sa.select(Run.state, sa.func.count()).where(Run.state.in_(ACTIVE_STATES)).group_by(Run.state)
-        )
-        .tuples()
-        .all()
-    )
+    waiting = sa.select(Run.state, sa.func.count()).where(Run.state.in_(ACTIVE_STATES)).group_by(Run.state)
+    counts: dict[RunState, int] = dict(db.session.execute(waiting).all())
     oldest = db.session.scalar(
         sa.select(sa.func.min(Run.available_at)).where(Run.state == RunState.QUEUED, Run.available_at <= now)
     )

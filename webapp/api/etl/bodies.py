@@ -31,7 +31,7 @@ class TaskBody(BaseModel):
 class Options(BaseModel):
     """What a job may carry in either contract's body beyond the contract."""
 
-    timezone: Line | None = None
+    timezone: Name | None = None
     overlap: Overlap | None = None
     missed: Missed | None = None
     concurrency_limit: WholeNumber | None = None
