@@ -13,7 +13,6 @@ from typing import IO
 
 import sqlalchemy.exc
 from flask import Flask
-from setproctitle import setproctitle
 
 from webapp import create_app, schema
 from webapp import db as database
@@ -56,11 +55,10 @@ def supervise(app: Flask, settings: Settings, listener: socket.socket) -> int:
         WebServer(app, settings, listener).run()
 
     def worker(number: int) -> None:
-        from webapp.runs.worker import main as work
+        from webapp.runs.worker.loop import main as work
 
         listener.close()
-        setproctitle(f"hohmann: worker {number}")
-        work(settings)
+        work(app, title=f"hohmann: worker {number}")
 
     services = [Service("web", web)]
     services += [Service(f"worker {n}", lambda n=n: worker(n)) for n in range(1, settings.workers + 1)]  # type: ignore[misc]
