@@ -5,11 +5,7 @@ memory, more goes to Parquet files in the temporary folder. The bytes of each pa
 in: when a later page shows that a column is not what the earlier ones suggested, all are read again value by value.
 """
 
-import json
-import queue
-import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,18 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webapp.engine import json_values
+from webapp.engine.api_fetch import Page, fetched_pages
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Origin
-from webapp.engine.http_client import Answer, PageFetcher, Request, origin_of
-from webapp.engine.json_pages import FastPage, NotFast, read_fast
-from webapp.engine.pagination import Walk, circles
 from webapp.engine.sources import Source
 from webapp.engine.specs import ApiExtractor
 
 _IN_MEMORY = 48 * 1024 * 1024
 _SLOW_ROWS = 20_000
-_AHEAD = 4
-_LOOK = 0.1
 _TELL = 0.5
 _RELATION = "hohmann_records"
 
@@ -39,92 +31,11 @@ def api_source(spec: ApiExtractor, context: Context) -> Source:
 
     Raises EngineError for what the server does wrong, and Cancelled within a second of being asked to.
     """
-    fetcher = PageFetcher(allow_private=context.allow_private_addresses, timeout=spec.timeout, retries=spec.retries)
-    pages: queue.Queue[_Page | BaseException | None] = queue.Queue(_AHEAD)
-    thread = threading.Thread(target=_fetch_all, args=(spec, fetcher, pages), name="engine-fetch", daemon=True)
-    thread.start()
-    try:
-        with (context.temp / "pages").open("wb") as bodies:
-            gathered = _Gathered(context, spec.records, bodies)
-            for page in _arriving(pages, context):
-                gathered.add(page)
-    finally:
-        # The thread may wait on a silent server; it closes its connections at the next byte or time-out.
-        fetcher.stop()
+    with (context.temp / "pages").open("wb") as bodies:
+        gathered = _Gathered(context, spec.records, bodies)
+        for page in fetched_pages(spec, context):
+            gathered.add(page)
     return gathered.source()
-
-
-@dataclass(frozen=True)
-class _Page:
-    body: bytes
-    records: pa.Table | None
-
-
-def _arriving(pages: "queue.Queue[_Page | BaseException | None]", context: Context) -> Any:
-    while True:
-        try:
-            page = pages.get(timeout=_LOOK)
-        except queue.Empty:
-            page = ...  # type: ignore[assignment]
-        if context.cancelled():
-            raise Cancelled
-        if page is None:
-            return
-        if isinstance(page, BaseException):
-            raise page
-        if isinstance(page, _Page):
-            yield page
-
-
-def _fetch_all(spec: ApiExtractor, fetcher: PageFetcher, pages: "queue.Queue[_Page | BaseException | None]") -> None:
-    end: BaseException | None = None
-    try:
-        walk = Walk(spec)
-        url: str | None = walk.first()
-        previous = b""
-        while url is not None:
-            answer = fetcher.fetch(_request(spec, url))
-            if answer.body == previous and spec.pagination.type in ("page", "offset") and len(previous) > 2:
-                raise circles(spec.pagination.type)
-            previous = answer.body
-            page, url = _read(spec, walk, url, answer)
-            _put(pages, page, fetcher)
-    except Exception as error:  # whatever happened belongs to the thread that waits for pages
-        end = error
-    finally:
-        fetcher.close()
-    _put(pages, end, fetcher)
-
-
-def _put(pages: "queue.Queue[Any]", item: Any, fetcher: PageFetcher) -> None:
-    while not fetcher.stopped:
-        try:
-            pages.put(item, timeout=_LOOK)
-            return
-        except queue.Full:
-            continue
-
-
-def _request(spec: ApiExtractor, url: str) -> Request:
-    headers = dict(spec.headers)
-    if spec.bearer_token is not None:
-        headers["Authorization"] = f"Bearer {spec.bearer_token.get_secret_value()}"
-    body = None
-    if spec.body is not None:
-        body = json.dumps(spec.body).encode()
-        headers.setdefault("Content-Type", "application/json")
-    return Request(spec.method, url, headers, body, origin_of(spec.url))
-
-
-def _read(spec: ApiExtractor, walk: Walk, url: str, answer: Answer) -> tuple[_Page, str | None]:
-    try:
-        fast: FastPage = read_fast(answer.body, spec.records)
-    except NotFast:
-        values = json_values.parse_page(answer.body)
-        rows = len(json_values.records_of(values, spec.records))
-        following = walk.next(url, answer.headers, rows, lambda path: json_values.lookup(values, path))
-        return _Page(answer.body, None), following
-    return _Page(answer.body, fast.records), walk.next(url, answer.headers, fast.records.num_rows, fast.lookup)
 
 
 class _Gathered:
@@ -144,7 +55,7 @@ class _Gathered:
         self.rows = 0
         self.size = 0
 
-    def add(self, page: _Page) -> None:
+    def add(self, page: Page) -> None:
         self._bodies.write(page.body)
         self._lengths.append(len(page.body))
         self.size += len(page.body)
@@ -153,7 +64,7 @@ class _Gathered:
             self._told = time.monotonic()
             self._context.reporter.progress(self.rows, 0, self.size, None)
 
-    def _collect(self, page: _Page) -> None:
+    def _collect(self, page: Page) -> None:
         if page.records is None:
             self._fast = False
             self._forget()

@@ -27,41 +27,77 @@ class Walk:
         self._seen: set[str] = set()
         self._page = spec.pagination.start if isinstance(spec.pagination, PagePagination) else 0
         self._offset = 0
-        base = _with_params(spec.url, dict(spec.params.items()))
-        self._base = base
+        self._steady = False
+        self._base = _with_params(spec.url, dict(spec.params))
 
     def first(self) -> str:
         """Return the address of the first page."""
         return self._noted(self._numbered())
 
-    def next(self, url: str, headers: Any, rows: int, lookup: Lookup) -> str | None:
+    @property
+    def numbered(self) -> bool:
+        """Whether pages are counted rather than named by the answers."""
+        return isinstance(self._spec.pagination, PagePagination | OffsetPagination)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the next address can be counted before the last page is read."""
+        return self._steady
+
+    def next_known(self, url: str, headers: Any) -> tuple[bool, str | None]:
+        """Return whether the next address is known without the body, and that address, None at the end."""
+        pagination = self._spec.pagination
+        if isinstance(pagination, NoPagination):
+            return True, None
+        if isinstance(pagination, LinkPagination) and pagination.field is None:
+            link = _next_link(headers.get("Link") or "")
+            return True, self._noted(urljoin(url, link)) if link else None
+        return False, None
+
+    def count_on(self) -> str:
+        """Return the address after the last one by counting, before it is known whether there is such a page."""
+        pagination = self._spec.pagination
+        if isinstance(pagination, OffsetPagination):
+            self._offset += pagination.limit
+        self._page += 1
+        return self._noted(self._numbered())
+
+    def is_last(self, rows: int) -> bool:
+        """Say whether a counted page with so many records is the last; raise EngineError when it has too many."""
+        pagination = self._spec.pagination
+        if isinstance(pagination, OffsetPagination):
+            if rows > pagination.limit:
+                raise EngineError(
+                    f"a page has {rows} records, more than the {pagination.limit} that were asked for",
+                    origin=Origin.SOURCE,
+                    fix="Set the page size that the API really uses.",
+                )
+            return rows < pagination.limit
+        size = pagination.size if isinstance(pagination, PagePagination) else None
+        return rows == 0 or (size is not None and rows < size)
+
+    def next(self, url: str, rows: int, lookup: Lookup) -> str | None:
         """Return the address of the page after ``url``, None at the end; ``lookup`` reads a dotted path of the body."""
-        following = self._following(url, headers, rows, lookup)
+        following = self._following(url, rows, lookup)
         return None if following is None else self._noted(following)
 
-    def _following(self, url: str, headers: Any, rows: int, lookup: Lookup) -> str | None:
-        pagination = self._spec.pagination
-        match pagination:
-            case NoPagination():
-                return None
-            case LinkPagination(field=None):
-                link = _next_link(headers.get("Link") or "")
-                return urljoin(url, link) if link else None
+    def _following(self, url: str, rows: int, lookup: Lookup) -> str | None:
+        match self._spec.pagination:
             case LinkPagination(field=str() as field):
                 value = lookup(field)
                 return urljoin(url, str(value)) if value else None
-            case CursorPagination():
-                cursor = lookup(pagination.field)
-                return None if cursor in (None, "", False) else _with_params(self._base, {pagination.parameter: cursor})
+            case CursorPagination(parameter=parameter, field=field):
+                cursor = lookup(field)
+                return None if cursor in (None, "", False) else _with_params(self._base, {parameter: cursor})
             case PagePagination():
-                if rows == 0 or (pagination.size is not None and rows < pagination.size):
-                    return None
                 self._page += 1
-            case OffsetPagination():
-                if rows < pagination.limit:
-                    return None
+                self._steady = True
+                return None if self.is_last(rows) else self._numbered()
+            case OffsetPagination(limit=limit):
                 self._offset += rows
-        return self._numbered()
+                self._steady = rows == limit
+                return None if rows < limit else self._numbered()
+        return None
 
     def _numbered(self) -> str:
         pagination = self._spec.pagination
