@@ -1,4 +1,4 @@
-"""`python -m webapp.stack`: the whole instance in the foreground. Imports the application once, forks web and workers."""
+"""`python -m webapp.stack`: the whole instance in the foreground. Imports the application once, forks what serves it."""
 
 import contextlib
 import errno
@@ -33,6 +33,7 @@ class CannotStart(Exception):
 
 def main() -> int:
     """Run until a signal ends it; returns the exit code."""
+    os.environ.setdefault("SPT_NOENV", "1")  # setproctitle would else write over what /proc shows of the environment
     try:
         settings = Settings.from_environment()
         lock = lock_home(settings)

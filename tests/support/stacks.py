@@ -119,9 +119,13 @@ class Stack:
         root = psutil.Process(self._running().pid)
         return [root, *root.children(recursive=True)]
 
+    def find(self, title: str) -> list[psutil.Process]:
+        """The processes whose command line contains this."""
+        return [process for process in self.processes() if title in command_line(process)]
+
     def workers(self) -> list[psutil.Process]:
         """The worker processes (not their children)."""
-        return [p for p in psutil.Process(self._running().pid).children() if "worker" in " ".join(p.cmdline())]
+        return self.find("hohmann: worker")
 
     def output(self) -> str:
         """All that the stack has printed."""
@@ -165,6 +169,14 @@ class Stack:
     def _running(self) -> "subprocess.Popen[bytes]":
         assert self.process is not None, "the stack does not run"
         return self.process
+
+
+def command_line(process: psutil.Process) -> str:
+    """The command line as ps shows it, empty for a process that has just ended."""
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _decode(data: bytes) -> Any:
