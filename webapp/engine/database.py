@@ -1,5 +1,8 @@
 """Opening DuckDB: bounded in memory, and shut off from every file, setting and extension that a load does not need."""
 
+import contextlib
+import fcntl
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +17,8 @@ from webapp.engine.names import literal
 
 _HELD = re.compile(r"Conflicting lock is held in (.+? \(PID \d+\))")
 IN_MEMORY = ":memory:"
+# A DuckDB file is three headers of 4 KiB and then whole blocks.
+_HEADERS = 3 * 4096
 
 
 @contextmanager
@@ -28,11 +33,40 @@ def writing(
         with _opened(IN_MEMORY, context, shown, read_only=False) as connection:
             yield _fenced(connection, context, may_read)
         return
-    with (
-        file_lock(database, context, shared=False, shown=shown),
-        _opened(str(database), context, shown, read_only=False) as connection,
-    ):
-        yield _fenced(connection, context, may_read)
+    with file_lock(database, context, shared=False, shown=shown):
+        size = database.stat().st_size if database.exists() else None
+        try:
+            with _opened(str(database), context, shown, read_only=False) as connection:
+                yield _fenced(connection, context, may_read)
+        except (EngineError, duckdb.Error):
+            _given_back(database, context, size)
+            raise
+
+
+def _given_back(database: Path, context: Context, size: int | None) -> None:
+    """Give the space of a failed load back, which DuckDB leaves behind the file's end; a full disk would stay full."""
+    if not database.exists() or database.stat().st_size == size:
+        return
+    # Best effort: the load's own error is the one to tell, and the next load writes over what stays.
+    with contextlib.suppress(duckdb.Error, OSError):
+        with duckdb.connect(str(database), config=_config(context)) as connection:
+            row = connection.execute("SELECT block_size, total_blocks FROM pragma_database_size()").fetchone()
+            tables = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone()
+        if row is None:
+            return
+        _truncated(database, _HEADERS + int(row[0]) * int(row[1]))
+        if size is None and tables == (0,):
+            database.unlink()
+
+
+def _truncated(database: Path, end: int) -> None:
+    closed = database.stat()
+    with database.open("r+b") as file:
+        # The lock that DuckDB itself takes: nobody opens the file while its end moves.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        now = os.fstat(file.fileno())
+        if now.st_mtime_ns == closed.st_mtime_ns and now.st_size == closed.st_size > end:
+            file.truncate(end)
 
 
 @contextmanager
