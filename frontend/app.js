@@ -1,5 +1,6 @@
 // Everything a page needs, wired once. Reading works without this file; it makes pages live.
 import htmx from "htmx.org/dist/htmx.esm.js";
+import { startBoard } from "./board.js";
 import { startCharts } from "./charts.js";
 import { startFlightPaths } from "./flightpath.js";
 import { startKeys } from "./keys.js";
@@ -26,6 +27,7 @@ const start = () => {
   startCharts();
   startLogs();
   startKeys();
+  startBoard();
   startLive();
 };
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

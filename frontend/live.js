@@ -5,6 +5,7 @@
 //   id="x" data-live-into="#c"  as above, and it belongs inside #c: moved or inserted there (data-live-at="start" or "end")
 //   data-live-append="#t"       its children are appended to #t, those with an id that exists already left out
 //   data-live-remove="x"        the element with that id goes away
+//   data-live-refresh           the page is fetched again and morphed: what it shows depends on its own address
 // `data-live-since` beside `data-live-topics` is the newest event that the page knows; the server replays what came after it.
 // Without it, and after every lost connection, the page is fetched again once the socket is open, and morphed.
 import { apply, morphMain } from "./morph.js";
@@ -66,6 +67,23 @@ async function refresh() {
   else socket?.close();
 }
 
+// News that only the page's own address can show; many at once cost one fetch, and another one when more came meanwhile.
+const CALM = 700;
+let asked = false;
+let busy = false;
+
+async function refreshSoon() {
+  asked = true;
+  if (busy) return;
+  busy = true;
+  while (asked && socket) {
+    asked = false;
+    await refresh();
+    await new Promise((resolve) => setTimeout(resolve, CALM));
+  }
+  busy = false;
+}
+
 function opened() {
   wait = FIRST_WAIT;
   const stale = wasOpen || !since();
@@ -117,6 +135,7 @@ export function startLive() {
   document.addEventListener("live:applied", alarm);
   document.addEventListener("live:changed", retune);
   document.addEventListener("live:changed", alarm);
+  document.addEventListener("live:refresh", refreshSoon);
   // A laptop that wakes up, or a tab that comes back, tries at once.
   for (const name of ["online", "focus"]) {
     addEventListener(name, () => {

@@ -12,15 +12,17 @@ export const keepOpenState = {
     return !(detail.attrName === "open" && element.matches("details, dialog"));
   },
   htmx_before_morph_node(element, detail) {
-    // A log keeps the lines that it has, the page brings only the newest: those that are missing are added.
-    if (!element.hasAttribute("data-live-log") || element.id !== detail.newNode.id) return true;
-    element.append(...unknown(detail.newNode.children));
-    return false;
+    return !(element.hasAttribute("data-live-log") && keepLines(element, detail.newNode));
   },
 };
 
-function unknown(children) {
-  return [...children].filter((child) => !child.id || !document.getElementById(child.id));
+// A log may show more lines than a fresh page of them: those that it lacks are added, none of its own go. When the two do
+// not touch (a long time offline), the fresh ones take its place.
+function keepLines(log, fresh) {
+  const lines = [...fresh.children];
+  if (log.childElementCount && !lines.some((line) => line.id && log.querySelector(`#${CSS.escape(line.id)}`))) return false;
+  log.append(...lines.filter((line) => !log.querySelector(`#${CSS.escape(line.id)}`)).map((line) => line.cloneNode(true)));
+  return true;
 }
 
 function replace(old, fresh) {
@@ -63,14 +65,24 @@ function placeById(fresh) {
   delete fresh.dataset.liveAt;
   fresh.removeAttribute("hx-swap-oob");
   if (old) {
-    if (into && old.parentElement !== into) slide(old, () => put(old, into, at));
+    if (into && old.parentElement !== into) {
+      slide(old, () => put(old, into, at));
+      trim(into, at);
+    }
     const { id } = fresh;
     replace(old, fresh);
     return document.getElementById(id);
   }
   if (!into) return null;
   put(fresh, into, at);
+  trim(into, at);
   return fresh;
+}
+
+// A list with data-live-most keeps no more than that: what is at its far end makes room.
+function trim(list, at) {
+  const most = Number(list.dataset.liveMost);
+  while (most && list.childElementCount > most) (at === "start" ? list.lastElementChild : list.firstElementChild).remove();
 }
 
 function append(fresh) {
@@ -82,11 +94,15 @@ function append(fresh) {
   return news.length ? target : null;
 }
 
-// Every element of one message: by `id`, `data-live-append="#target"` or `data-live-remove="id"`.
+// Every element of one message: by `id`, `data-live-append="#target"`, `data-live-remove="id"` or `data-live-refresh`.
 export function apply(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   for (const fresh of [...template.content.children]) {
+    if ("liveRefresh" in fresh.dataset) {
+      document.dispatchEvent(new CustomEvent("live:refresh"));
+      continue;
+    }
     if (fresh.dataset.liveRemove) {
       document.getElementById(fresh.dataset.liveRemove)?.remove();
       continue;

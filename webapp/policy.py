@@ -25,6 +25,17 @@ class Protocol(StrEnum):
 
 POLICY: dict[str, Access] = {
     "static": Access.PUBLIC,
+    # the board and the fleet; before there is an owner, the board shows a stranger how to become it
+    "rockets.show_board": Access.PUBLIC,
+    "rockets.show_crew": Access.SIGNED_IN,
+    "rockets.remove_sample": Access.SIGNED_IN,
+    "rockets.list_rockets": Access.SIGNED_IN,
+    "rockets.new_rocket": Access.SIGNED_IN,
+    "rockets.show_rocket": Access.SIGNED_IN,
+    "rockets.trigger_rocket": Access.SIGNED_IN,
+    "rockets.abort_rocket": Access.SIGNED_IN,
+    "rockets.rebuild_rocket": Access.SIGNED_IN,
+    "rockets.delete_rocket": Access.SIGNED_IN,
     # health and metrics
     "health.health": Access.PUBLIC,
     "health.live": Access.PUBLIC,

@@ -221,6 +221,9 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_rocket_next_step_at"), ["next_step_at"], unique=False)
         batch_op.create_index("ix_rocket_project_id_number", ["project_id", "number"], unique=False)
         batch_op.create_index("ix_rocket_project_id_state_number", ["project_id", "state", "number"], unique=False)
+        batch_op.create_index(
+            "ix_rocket_project_id_state_phase_started_at", ["project_id", "state", "phase_started_at"], unique=False
+        )
         batch_op.create_index("ix_rocket_project_id_status_number", ["project_id", "status", "number"], unique=False)
         batch_op.create_index("ix_rocket_user_id_number", ["user_id", "number"], unique=False)
 
@@ -370,6 +373,7 @@ def downgrade() -> None:
     with op.batch_alter_table("rocket", schema=None) as batch_op:
         batch_op.drop_index("ix_rocket_user_id_number")
         batch_op.drop_index("ix_rocket_project_id_status_number")
+        batch_op.drop_index("ix_rocket_project_id_state_phase_started_at")
         batch_op.drop_index("ix_rocket_project_id_state_number")
         batch_op.drop_index("ix_rocket_project_id_number")
         batch_op.drop_index(batch_op.f("ix_rocket_next_step_at"))

@@ -28,7 +28,7 @@ CALM = 0.1  # seconds between two renderings of the same thing
 
 @dataclass
 class Pending:
-    """Events of one subject that wait to be rendered together."""
+    """Events of one group that wait to be rendered together."""
 
     renderer: Renderer
     events: list[Event] = field(default_factory=list)
@@ -49,7 +49,7 @@ class PageFeed:
         for renderer in self._renderers.for_kind(event.kind):
             if not self._wanted(renderer, event):
                 continue
-            key = (id(renderer), event.subject_id)
+            key = (id(renderer), renderer.group_by(event))
             waiting = self._pending.get(key)
             if waiting is None:
                 waiting = self._pending[key] = Pending(renderer)
@@ -88,7 +88,9 @@ class PageFeed:
         for event in found:
             for renderer in self._renderers.for_kind(event.kind):
                 if not channels.isdisjoint(_channel(topic, event) for topic in renderer.topics_of(event)):
-                    gathered.setdefault((id(renderer), event.subject_id), Pending(renderer)).events.append(event)
+                    gathered.setdefault((id(renderer), renderer.group_by(event)), Pending(renderer)).events.append(
+                        event
+                    )
         for key, waiting in gathered.items():
             html = self._html(key, waiting)
             if html:

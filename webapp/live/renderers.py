@@ -11,19 +11,27 @@ from webapp.events import Event
 
 TopicsOf = Callable[[Event], Iterable[str]]
 Render = Callable[[list[Event]], str]
+GroupBy = Callable[[Event], object]
+
+
+def by_subject(event: Event) -> object:
+    """What an event is about."""
+    return event.subject_id
 
 
 @dataclass(frozen=True)
 class Renderer:
     """For events whose kind begins with `kind_prefix`: the topics that they concern, and their HTML.
 
-    `render` gets all events of one subject since it was last called, oldest first, and returns HTML whose top-level
-    elements carry an `id` (see docs/live-feed.md), or an empty text for nothing to show.
+    `render` gets all events of one group (default: of one subject) since it was last called, oldest first, and returns
+    HTML whose top-level elements carry an `id` (see docs/live-feed.md), or an empty text for nothing to show. All events
+    of a group concern the same topics in the same project.
     """
 
     kind_prefix: str
     topics_of: TopicsOf
     render: Render
+    group_by: GroupBy = by_subject
 
 
 @dataclass
@@ -32,9 +40,11 @@ class Renderers:
 
     known: list[Renderer] = field(default_factory=list)
 
-    def register(self, kind_prefix: str, topics_of: TopicsOf, render: Render) -> None:
+    def register(
+        self, kind_prefix: str, topics_of: TopicsOf, render: Render, *, group_by: GroupBy = by_subject
+    ) -> None:
         """Have `render` called for events of these kinds when somebody follows one of the topics."""
-        self.known.append(Renderer(kind_prefix, topics_of, render))
+        self.known.append(Renderer(kind_prefix, topics_of, render, group_by))
 
     def for_kind(self, kind: str) -> Iterator[Renderer]:
         """The renderers of an event of this kind."""

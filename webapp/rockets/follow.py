@@ -5,8 +5,8 @@ Every step on the way goes through the one table of moves, so the history tells 
 """
 
 import uuid
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -19,13 +19,12 @@ from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
-from webapp.rockets.states import MOVES, Phase, ground
+from webapp.rockets.states import MOVES, Phase, ground, recall
 from webapp.runs import operations as runs
-from webapp.runs import queue
 from webapp.runs.chores import Chore, add_chore
 from webapp.runs.chores import wire as wire_run_chores
 from webapp.runs.models import Run
-from webapp.runs.operations import RunMoved
+from webapp.runs.operations import RunMoved, RunNews
 from webapp.runs.states import RunState
 from webapp.wake import CLOCK
 
@@ -34,10 +33,11 @@ def wire(app: Flask) -> None:
     """Let the fleet follow jobs and runs, and let workers fly the plain rockets."""
     jobs.job_created.listen(give_rocket)
     jobs.job_changed.listen(follow_job)
-    runs.runs_moved.listen(follow_runs)
-    queue.runs_progressed.listen(follow_progress)
+    jobs.job_about_to_go.listen(retire_rocket)
+    runs.run_news.listen(follow_runs)
     if rockets.write_announcements not in database.before_commit:
-        database.before_commit.insert(0, rockets.write_announcements)  # before the event log is written
+        # After the runs' news have moved the rockets, before the event log is written.
+        database.before_commit.insert(database.before_commit.index(runs.tell_news) + 1, rockets.write_announcements)
     wire_run_chores(app)
     add_chore(app, Chore("fly plain rockets", rockets.fly_plain_rockets, every=30.0, channels=frozenset({CLOCK})))
 
@@ -62,7 +62,7 @@ def give_rocket(job: Job) -> None:
 
 def follow_job(job: Job) -> None:
     """A job that is switched off keeps its rocket in the workshop; one that is switched on gets it fuelled."""
-    rocket = rockets.rocket_of_job(job.id)
+    rocket = _rockets_of({job.id}).get(job.id)
     if rocket is None:
         return
     rocket.source, rocket.destination = describe_route(job)
@@ -72,6 +72,13 @@ def follow_job(job: Job) -> None:
         rockets.enter(rocket, Phase.READY, "the job was switched on: fuelled")
     rocket.updated_at = utcnow()
     rockets.announce([rocket])
+
+
+def retire_rocket(job: Job) -> None:
+    """A job that is deleted takes its rocket with it."""
+    rocket = rockets.rocket_of_job(job.id)
+    if rocket is not None:
+        rockets.record_deletion(rocket)
 
 
 def describe_route(job: Job) -> tuple[str, str]:
@@ -91,64 +98,111 @@ def _name_destination(loader: dict[str, object]) -> str:
     return f"{file}/{loader.get('table_name', '')}".rstrip("/")[:255]
 
 
-def follow_runs(moves: Sequence[RunMoved]) -> None:
-    """Each of these runs moved: move the rockets of their jobs, in the same order."""
-    found = _rockets_of({moved.run.job_id for moved in moves})
-    for moved in moves:
+def follow_runs(news: RunNews) -> None:
+    """These runs moved or came further: the rockets of their jobs follow, in the same order.
+
+    All of these rockets are locked at once, in one order, so that two who follow never wait for each other in a ring.
+    """
+    found = _rockets_of({moved.run.job_id for moved in news.moves} | {run.job_id for run in news.progressed})
+    aloft = _aloft_before(news.moves)
+    for moved in news.moves:
         rocket = found.get(moved.run.job_id)
         if rocket is not None:
-            _follow(rocket, moved)
+            _follow(rocket, moved, aloft[moved.run.job_id])
+    _follow_progress(found, news.progressed)
 
 
 def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
     query = sa.select(Rocket).where(Rocket.job_id.in_(job_ids)).order_by(Rocket.number).with_for_update()
+    query = query.execution_options(populate_existing=True)
     return {rocket.job_id: rocket for rocket in db.session.scalars(query)}
 
 
-def _follow(rocket: Rocket, moved: RunMoved) -> None:
-    run, now = moved.run, utcnow()
-    if moved.to is RunState.QUEUED:
-        _queue(rocket, moved)
-    elif moved.to is RunState.RUNNING:
-        travel(rocket, Phase.OUTBOUND, f"launched: run {run.number}, attempt {run.attempt}", run)
-        rocket.status = RunState.RUNNING
-        _count_from(rocket, run, now)
-    elif moved.to is RunState.SUCCEEDED:
-        travel(rocket, Phase.LANDED, _landing(run), run)
-        rocket.status, rocket.planned_seconds = RunState.SUCCEEDED, round(run.seconds or 0)
-        _stop_counting(rocket)
+def _aloft_before(moves: Sequence[RunMoved]) -> dict[uuid.UUID, set[uuid.UUID]]:
+    """For the jobs of these moves: the runs that were under way before the first of them."""
+    aloft: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
+    ended = {moved.run.job_id for moved in moves if moved.was is RunState.RUNNING}
+    if ended:
+        query = sa.select(Run.job_id, Run.id).where(Run.job_id.in_(ended), Run.state == RunState.RUNNING)
+        for job_id, run_id in db.session.execute(query).tuples():
+            aloft[job_id].add(run_id)
+    for moved in reversed(moves):
+        if moved.was is RunState.RUNNING:
+            aloft[moved.run.job_id].add(moved.run.id)
+        elif moved.to is RunState.RUNNING:
+            aloft[moved.run.job_id].discard(moved.run.id)
+    return aloft
+
+
+def _follow(rocket: Rocket, moved: RunMoved, aloft: set[uuid.UUID]) -> None:
+    """Follow one move; `aloft` are the runs of the job that are under way, kept up to date here."""
+    run = moved.run
+    if moved.to is RunState.RUNNING:
+        _launch(rocket, run)
+        aloft.add(run.id)
+    elif moved.was is RunState.RUNNING:
+        aloft.discard(run.id)
+        if aloft:
+            rockets.note(rocket, f"run {run.number} {_say_end(moved)}; another is still in flight", run_id=run.id)
+        else:
+            _come_down(rocket, moved)
+    elif moved.to is RunState.QUEUED:
+        _wait_for_launch(rocket, run)
     else:
-        _fail(rocket, moved)
-    rocket.updated_at = now
+        _drop(rocket, moved)
+    rocket.updated_at = utcnow()
     rockets.announce([rocket])
 
 
-def _queue(rocket: Rocket, moved: RunMoved) -> None:
+def _launch(rocket: Rocket, run: Run) -> None:
+    message = f"launched: run {run.number}, attempt {run.attempt}"
+    if rocket.phase is Phase.OUTBOUND:
+        rockets.note(rocket, f"{message}, beside the one in flight", run_id=run.id)
+    else:
+        travel(rocket, Phase.OUTBOUND, message, run)
+    rocket.status = RunState.RUNNING
+    _count_from(rocket, utcnow())
+
+
+def _come_down(rocket: Rocket, moved: RunMoved) -> None:
+    """The last run under way ended, was given back, or failed and will be tried again."""
     run = moved.run
-    if moved.was is RunState.RUNNING:
-        travel(
-            rocket,
-            Phase.DESTROYED,
-            f"attempt {run.attempt} of {run.max_attempts} ended: {run.error_message or 'given back'}",
-            run,
-        )
-    elif rocket.phase in rockets.IN_THE_AIR:
+    if moved.to is RunState.SUCCEEDED:
+        travel(rocket, Phase.LANDED, _landing(run), run)
+        rocket.planned_seconds = round(run.seconds or 0)
+    elif moved.given_back:
+        rockets.enter(rocket, recall(rocket.phase), f"recalled: run {run.number} was given back", run_id=run.id)
+    else:
+        travel(rocket, Phase.DESTROYED, _say_end(moved), run)
+    if moved.to is RunState.QUEUED:
+        travel(rocket, Phase.READY, f"fuelled: run {run.number} waits for its next attempt", run)
+    rocket.status = moved.to
+    _stop_counting(rocket)
+
+
+def _say_end(moved: RunMoved) -> str:
+    run = moved.run
+    if moved.to is RunState.SUCCEEDED:
+        return _landing(run)
+    if moved.given_back:
+        return "was given back"
+    why = run.error_message or moved.to.value
+    return f"attempt {run.attempt} of {run.max_attempts} ended: {why}" if moved.to is RunState.QUEUED else why
+
+
+def _wait_for_launch(rocket: Rocket, run: Run) -> None:
+    if rocket.phase in rockets.IN_THE_AIR:
         return  # another run of the job is in flight; this one waits behind it
     travel(rocket, Phase.READY, f"fuelled: run {run.number} waits for a worker", run)
     rocket.status = RunState.QUEUED
     _stop_counting(rocket)
 
 
-def _fail(rocket: Rocket, moved: RunMoved) -> None:
-    run = moved.run
-    if moved.was is RunState.QUEUED and moved.to is RunState.CANCELLED:
-        if rocket.phase not in rockets.IN_THE_AIR:
-            rockets.note(rocket, run.error_message or "cancelled", run_id=run.id)
-            rocket.status = RunState.CANCELLED
-        return
-    travel(rocket, Phase.DESTROYED, run.error_message or moved.to.value, run)
-    rocket.status = moved.to
-    _stop_counting(rocket)
+def _drop(rocket: Rocket, moved: RunMoved) -> None:
+    """A run ended that had never started."""
+    if rocket.phase not in rockets.IN_THE_AIR:
+        rockets.note(rocket, moved.run.error_message or moved.to.value, run_id=moved.run.id)
+        rocket.status = moved.to
 
 
 def _landing(run: Run) -> str:
@@ -156,7 +210,7 @@ def _landing(run: Run) -> str:
     return f"landed with doubt, {rows}: {run.doubt}" if run.doubt else f"landed: {rows}"
 
 
-def _count_from(rocket: Rocket, run: Run, now: datetime) -> None:
+def _count_from(rocket: Rocket, now: datetime) -> None:
     """Until there is real progress, the last flight's length is the best guess."""
     rocket.estimated_time = rocket.planned_seconds
     rocket.counting_since = now if rocket.planned_seconds else None
@@ -166,13 +220,12 @@ def _stop_counting(rocket: Rocket) -> None:
     rocket.estimated_time, rocket.counting_since = 0, None
 
 
-def follow_progress(moving: Sequence[Run]) -> None:
+def _follow_progress(found: Mapping[uuid.UUID | None, Rocket], progressed: Sequence[Run]) -> None:
     """The runs say how far they are: location and estimated time follow."""
-    by_job = {run.job_id: run for run in moving}
     now = utcnow()
-    for rocket in _rockets_of(set(by_job)).values():
-        run = by_job[rocket.job_id]  # type: ignore[index]
-        if rocket.phase is not Phase.OUTBOUND:
+    for run in progressed:
+        rocket = found.get(run.job_id)
+        if rocket is None or rocket.phase is not Phase.OUTBOUND:
             continue
         if run.fraction:
             elapsed = (now - rocket.phase_started_at).total_seconds()

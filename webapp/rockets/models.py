@@ -23,6 +23,7 @@ class Rocket(Row):
     __table_args__ = (
         sa.Index("ix_rocket_project_id_number", "project_id", "number"),
         sa.Index("ix_rocket_project_id_state_number", "project_id", "state", "number"),
+        sa.Index("ix_rocket_project_id_state_phase_started_at", "project_id", "state", "phase_started_at"),
         sa.Index("ix_rocket_project_id_status_number", "project_id", "status", "number"),
         sa.Index("ix_rocket_user_id_number", "user_id", "number"),
     )

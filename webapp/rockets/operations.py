@@ -1,9 +1,10 @@
 """Everything that can be asked of or done to a rocket. How rockets follow their jobs' runs is in `follow.py`."""
 
+import contextlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from webapp.wake import CLOCK
 
 IN_THE_AIR = frozenset({Phase.OUTBOUND, Phase.RETURNING})
 ROCKETS_A_STEP = 200
+LOOK_AGAIN = timedelta(milliseconds=50)
 
 STATUS_OF_STATE = {
     RocketState.IN_FLIGHT: RunState.RUNNING,
@@ -143,6 +145,12 @@ def delete_rocket(actor: Actor, rocket_id: uuid.UUID) -> None:
         raise Conflict(
             "This rocket carries a job. Delete the job, and its rocket goes with it.", job_id=str(rocket.job_id)
         )
+    record_deletion(rocket)
+    db.session.delete(rocket)
+
+
+def record_deletion(rocket: Rocket) -> None:
+    """Put into the event log that this rocket goes."""
     events.record(
         "rocket.deleted",
         project_id=rocket.project_id,
@@ -150,12 +158,14 @@ def delete_rocket(actor: Actor, rocket_id: uuid.UUID) -> None:
         subject_id=rocket.id,
         payload={"id": str(rocket.id)},
     )
-    db.session.delete(rocket)
 
 
 def find_to_change(actor: Actor, rocket_id: uuid.UUID, *, scope: Scope = Scope.ROCKETS_WRITE) -> Rocket:
     """The rocket, locked, for somebody who may change it. Raises NotFound, NotAllowed."""
-    rocket = db.session.scalar(rockets_visible_to(actor).where(Rocket.id == rocket_id).with_for_update(of=Rocket))
+    query = rockets_visible_to(actor).where(Rocket.id == rocket_id).with_for_update(of=Rocket)
+    rocket = db.session.scalar(
+        query.execution_options(populate_existing=True)
+    )  # it may have been read without the lock
     if rocket is None:
         raise NotFound("Job not found", what="rocket")
     actor.require(Role.OPERATOR, rocket.project_id, scope, what="Job")
@@ -200,10 +210,12 @@ def patch_rocket(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch) -> Rock
 
 
 def _patch_carrier(actor: Actor, rocket: Rocket, patch: RocketPatch) -> Rocket:
+    actor.require(Role.OPERATOR, rocket.project_id, Scope.ROCKETS_WRITE, what="Job")
     if patch.status is RunState.CANCELLED and patch.state is None:
-        active = db.session.scalars(sa.select(Run.id).where(Run.job_id == rocket.job_id, Run.state.in_(ACTIVE_STATES)))
-        for run_id in list(active):
-            runs.request_cancel(actor, run_id)
+        query = sa.select(Run.id).where(Run.job_id == rocket.job_id, Run.state.in_(ACTIVE_STATES))
+        for run_id in db.session.scalars(query.order_by(Run.number)).all():
+            with contextlib.suppress(Conflict):  # it ended in between
+                runs.request_cancel(actor, run_id)
         return rocket
     raise Conflict("This rocket is flown by its job: start or cancel a run instead.", job_id=str(rocket.job_id))
 
@@ -286,10 +298,14 @@ def fly_plain_rockets() -> datetime | None:
         .limit(ROCKETS_A_STEP)
         .with_for_update(skip_locked=True)
     )
-    for rocket in list(db.session.scalars(query)):
+    due = list(db.session.scalars(query))
+    for rocket in due:
         _fly_on(rocket, now)
     db.session.flush()  # the next look must see these where they are now
-    return db.session.scalar(sa.select(sa.func.min(Rocket.next_step_at)))
+    following = db.session.scalar(sa.select(sa.func.min(Rocket.next_step_at)))
+    if following is not None and not due:
+        return max(following, now + LOOK_AGAIN)  # what is due is in other hands at this moment
+    return following
 
 
 def _fly_on(rocket: Rocket, now: datetime) -> None:

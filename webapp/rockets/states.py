@@ -63,6 +63,9 @@ MOVES: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType(
 #: What only the system does: a rocket whose job is switched off goes back to the workshop. Nobody can ask for it.
 GROUND_MOVES: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType({Phase.READY: (Phase.PREPARING,)})
 
+#: Also the system's alone: a rocket in flight is called back when the worker that flies it has to give its run up.
+RECALL_MOVES: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType({Phase.OUTBOUND: (Phase.READY,)})
+
 
 class ForbiddenMove(Exception):
     """The rocket cannot go there from where it is; `from_`, `to` and `allowed` are the contract's states."""
@@ -105,4 +108,10 @@ def move(phase: Phase, to: RocketState) -> Phase:
 def ground(phase: Phase) -> Phase:
     """The phase of a rocket whose job was switched off: a waiting one goes back to Preparing, any other stays."""
     targets = GROUND_MOVES.get(phase)
+    return targets[0] if targets else phase
+
+
+def recall(phase: Phase) -> Phase:
+    """The phase of a rocket whose run was given back: one in flight stands ready again, any other stays."""
+    targets = RECALL_MOVES.get(phase)
     return targets[0] if targets else phase

@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from webapp.db import db
+from webapp.jobs.models import Job
 from webapp.runs.models import Run
 from webapp.runs.states import RunState
 
@@ -27,6 +29,8 @@ class Mark:
     rows: int
     at: datetime
     error: str | None
+    available_at: datetime
+    fraction: float | None
 
     @property
     def url(self) -> str:
@@ -53,6 +57,8 @@ _COLUMNS = (
     Run.finished_at,
     Run.rows_written,
     Run.error_message,
+    Run.available_at,
+    Run.fraction,
 )
 
 
@@ -61,19 +67,27 @@ def last_marks(job_ids: Collection[uuid.UUID], *, count: int = STRIP_LENGTH) -> 
     found: dict[uuid.UUID, list[Mark]] = defaultdict(list)
     if not job_ids:
         return found
-    # One short index scan for each job: a window over all runs of the jobs would read their whole history.
-    parts = [
-        sa.select(*_COLUMNS).where(Run.job_id == job_id).order_by(Run.number.desc()).limit(count).subquery()
-        for job_id in job_ids
-    ]
-    for row in db.session.execute(sa.union_all(*(sa.select(part) for part in parts))):
+    # For each job the number of the first run to be shown is looked up, then the index is read from there: a window
+    # over all runs of the jobs would read their whole history.
+    older = sa.orm.aliased(Run)
+    first_number = (
+        sa.select(older.number)
+        .where(older.job_id == Job.id)
+        .order_by(older.number.desc())
+        .offset(count - 1)
+        .limit(1)
+        .scalar_subquery()
+    )
+    first = sa.select(Job.id, sa.func.coalesce(first_number, 0).label("number")).where(Job.id.in_(job_ids)).cte("first")
+    query = sa.select(*_COLUMNS).join(first, sa.and_(Run.job_id == first.c.id, Run.number >= first.c.number))
+    for row in db.session.execute(query):
         found[row.job_id].append(_mark(row))
     for marks in found.values():
         marks.sort(key=lambda mark: mark.number)
     return found
 
 
-def _mark(row: sa.Row[tuple[object, ...]]) -> Mark:
+def _mark(row: sa.Row[*tuple[Any, ...]]) -> Mark:
     both = row.started_at and row.finished_at
     return Mark(
         id=row.id,
@@ -84,11 +98,13 @@ def _mark(row: sa.Row[tuple[object, ...]]) -> Mark:
         rows=row.rows_written,
         at=row.created_at,
         error=row.error_message,
+        available_at=row.available_at,
+        fraction=row.fraction,
     )
 
 
 def failing_since(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, datetime]:
-    """Since when each of these jobs fails: the end of the first failed run after its last good one. Others are absent."""
+    """Since when each of these jobs fails: when the first failed run after its last good one ended."""
     if not job_ids:
         return {}
     good = sa.orm.aliased(Run)

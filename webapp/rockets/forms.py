@@ -1,0 +1,27 @@
+"""The forms of the fleet."""
+
+from flask_wtf import FlaskForm
+from wtforms import IntegerField, StringField, validators
+
+LONGEST_FLIGHT = 86_400
+PLACE = [validators.DataRequired("This is needed."), validators.Length(max=255)]
+
+
+def stripped(text: str | None) -> str | None:
+    """The text without spaces around it."""
+    return text.strip() if text else text
+
+
+class FlightForm(FlaskForm):  # type: ignore[misc]
+    """A plain flight: no data, only the flight plan."""
+
+    source = StringField(
+        "From", PLACE, [stripped], default="Earth", description="Where it starts: a place, a system, a name."
+    )
+    destination = StringField("To", PLACE, [stripped], default="Mars", description="Where it lands.")
+    seconds = IntegerField(
+        "Flight time in seconds",
+        [validators.InputRequired("A whole number of seconds."), validators.NumberRange(0, LONGEST_FLIGHT)],
+        default=60,
+        description="Counted from the launch, which follows three seconds of preparation.",
+    )
