@@ -6,6 +6,8 @@ transaction that reads first and writes later would otherwise fail at once when 
 the busy time-out.
 """
 
+import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +133,29 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _means_to_write.get() else "BEGIN")
+    if not _means_to_write.get():
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute("PRAGMA busy_timeout=0").close()
+    try:
+        _take_write_lock(raw)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}").close()
+
+
+def _take_write_lock(raw: Any) -> None:
+    """BEGIN IMMEDIATE, asking again every half millisecond: SQLite's own waiting sleeps up to 100 ms between looks."""
+    end = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            raw.execute("BEGIN IMMEDIATE").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
+            time.sleep(0.0005)
+        else:
+            return
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Speed and memory, measured: ours, the peers and the practical limit side by side in one run."""
