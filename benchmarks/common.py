@@ -1,4 +1,4 @@
-"""What all benchmarks share: a home for what they make, peers in environments of their own, a real stack, a table of results."""
+"""What all benchmarks share: a home for their files, peers in environments of their own, a real stack, tables."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @contextmanager
 def fresh_database(kind: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database (of the server in BENCH_POSTGRES_URL, else one of our own), or "" for SQLite."""
+    """The URL of an empty PostgreSQL database (BENCH_POSTGRES_URL's server, else one of our own), or "" for SQLite."""
     if kind == "sqlite":
         yield ""
         return

@@ -1,8 +1,9 @@
 """How fast a run starts, and how many no-op runs are done in a second: `python -m benchmarks.dispatch`.
 
-Start: from just before the POST to the first log line that the run's own code writes in its warm child process; runs are asked for
-one at a time, 30 to 90 ms apart. Throughput: a backlog of no-op runs, each a durable row with its log, its attempt and its
-rocket's history, done by two workers. Peers: procrastinate on PostgreSQL, huey on SQLite with fsync, two processes each.
+Start: from just before the POST to the first log line that the run's own code writes in its warm child process; runs
+are asked for one at a time, 30 to 90 ms apart. Throughput: a backlog of no-op runs, each a durable row with its log, its
+attempt and its rocket's history, done by two workers. Peers: procrastinate on PostgreSQL, huey on SQLite with fsync, two
+processes each.
 """
 
 import argparse
@@ -113,7 +114,8 @@ app = create_app()
 with app.app_context(), unit_of_work():
     ids = [uuid.UUID(text) for text in json.loads(sys.argv[1])]
     jobs = list(db.session.scalars(sa.select(Job).where(Job.id.in_(ids))))
-    db.session.add_all(new_run(jobs[at % len(jobs)], trigger=Trigger.MANUAL, asked_by="bench") for at in range(int(sys.argv[2])))
+    for at in range(int(sys.argv[2])):
+        db.session.add(new_run(jobs[at % len(jobs)], trigger=Trigger.MANUAL, asked_by="bench"))
     wake_at_commit("runs")
 """
 
@@ -125,7 +127,8 @@ import sqlalchemy as sa
 app = create_app()
 with app.app_context():
     backlog = Run.triggered_by_name == "bench"
-    first, last = db.session.execute(sa.select(sa.func.min(Run.started_at), sa.func.max(Run.finished_at)).where(backlog)).one()
+    span = sa.select(sa.func.min(Run.started_at), sa.func.max(Run.finished_at)).where(backlog)
+    first, last = db.session.execute(span).one()
     print((last - first).total_seconds())
 """
 
