@@ -78,7 +78,7 @@ def test_a_deleted_rocket_is_204_and_then_404(client: FlaskClient, bob: Person):
     assert listed(client, bob) == []
 
 
-@pytest.mark.parametrize("rocket_id", [str(uuid.uuid4()), "nothing", "1", "%00"])
+@pytest.mark.parametrize("rocket_id", ["00000000-0000-4000-8000-000000000000", "nothing", "1", "%00"])
 @pytest.mark.parametrize(
     ("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/trigger"), ("GET", "/history")]
 )
