@@ -1,5 +1,6 @@
 """Everything that can be asked of or done to a job's definition."""
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -27,6 +28,7 @@ from webapp.wake import CLOCK
 
 MAXIMUM_TASKS = 200
 MAXIMUM_DESCRIPTION = 10_000
+_SITE = re.compile(r"[^:/?#]*://[^/?#\\]*")  # scheme, host and port
 
 job_created: Notice[Job] = Notice()
 job_changed: Notice[Job] = Notice()
@@ -83,6 +85,15 @@ def list_jobs(actor: Actor, *, newest_first: bool = False) -> list[Job]:
 def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
     """The job. Raises NotFound, also for a stranger."""
     job = db.session.scalar(jobs_visible_to(actor).where(Job.id == job_id))
+    if job is None:
+        raise NotFound("Job not found")
+    return job
+
+
+def hold_job(actor: Actor, job_id: uuid.UUID) -> Job:
+    """The job as it is defined now, kept from being changed or deleted until the unit of work ends. Raises NotFound."""
+    query = jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job, read=True, key_share=True)
+    job = db.session.scalar(query.execution_options(populate_existing=True))
     if job is None:
         raise NotFound("Job not found")
     return job
@@ -146,7 +157,8 @@ def delete_job(actor: Actor, job_id: uuid.UUID) -> str:
 
 
 def _find_to_change(actor: Actor, job_id: uuid.UUID) -> Job:
-    job = db.session.scalar(jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job))
+    query = jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job)
+    job = db.session.scalar(query.execution_options(populate_existing=True))  # it may have been read without the lock
     if job is None:
         raise NotFound("Job not found")
     actor.require(Role.OPERATOR, job.project_id, Scope.JOBS_WRITE, what="Job")
@@ -225,8 +237,8 @@ def _check_name(name: str) -> str:
 
 
 def _check_description(text: str) -> str:
-    if len(text) > MAXIMUM_DESCRIPTION:
-        raise Invalid(f"A description has at most {MAXIMUM_DESCRIPTION} characters.", field="description")
+    if len(text) > MAXIMUM_DESCRIPTION or "\x00" in text:
+        raise Invalid(f"A description has at most {MAXIMUM_DESCRIPTION} characters of text.", field="description")
     return text
 
 
@@ -236,14 +248,21 @@ def _apply_tasks(job: Job, drafts: tuple[TaskDraft, ...]) -> None:
     before = list(job.tasks)
     for at, draft in enumerate(drafts):
         old = before[at] if at < len(before) else None
-        extractor = unmask(draft.extractor, old.extractor if old else {})
-        loader = unmask(draft.loader, old.loader if old else {})
+        extractor = keep_secrets(draft.extractor, old.extractor if old else {})
+        loader = keep_secrets(draft.loader, old.loader if old else {})
         check_task(at, extractor, loader)
         if old is None:
             job.tasks.append(Task(position=at + 1, extractor=extractor, loader=loader))
         elif (old.extractor, old.loader) != (extractor, loader):
             old.extractor, old.loader = extractor, loader
     del job.tasks[len(drafts) :]
+
+
+def keep_secrets(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in which masks that came back are the stored secrets again; they are cleared for another host."""
+    here, there = (_SITE.match(str(config.get("url", ""))) for config in (new, old))
+    kept: dict[str, Any] = unmask(new, old if (here and here[0]) == (there and there[0]) else {})
+    return kept
 
 
 def check_task(at: int, extractor: Mapping[str, Any], loader: Mapping[str, Any]) -> None:

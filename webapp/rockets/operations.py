@@ -230,7 +230,7 @@ def _move_by_hand(actor: Actor, rocket: Rocket, patch: RocketPatch) -> None:
     rocket.next_step_at = None
     enter(rocket, phase, f"set by {actor.name}", keep_location=patch.location is not None)
     if patch.estimated_time is None:
-        rocket.estimated_time = 0 if phase in {Phase.LANDED, Phase.DESTROYED} else rocket.estimated_time
+        rocket.estimated_time = 0 if phase in {Phase.LANDED, Phase.DESTROYED} else rocket.seconds_left(utcnow())
     rocket.counting_since = None
     if patch.status is None:
         rocket.status = STATUS_OF_STATE.get(rocket.state, rocket.status)
@@ -259,9 +259,10 @@ def _cancel_flight(actor: Actor, rocket: Rocket) -> None:
 
 def trigger_rocket(actor: Actor, rocket_id: uuid.UUID) -> str:
     """Let the rocket fly (again); returns the id of the flight. Raises Conflict while it is in the air."""
+    carrier = get_rocket(actor, rocket_id)
+    if carrier.job_id is not None:
+        return str(runs.start_run(actor, carrier.job_id).id)  # without a lock: jobs are locked before their rockets
     rocket = find_to_change(actor, rocket_id, scope=Scope.JOBS_RUN)
-    if rocket.job_id is not None:
-        return str(runs.start_run(actor, rocket.job_id).id)
     if rocket.phase in IN_THE_AIR and rocket.next_step_at is not None:
         raise Conflict("This rocket is in flight. Wait until it has landed, or cancel the flight.", code="IN_FLIGHT")
     if rocket.phase is Phase.DESTROYED:
@@ -302,7 +303,7 @@ def fly_plain_rockets() -> datetime | None:
     for rocket in due:
         _fly_on(rocket, now)
     db.session.flush()  # the next look must see these where they are now
-    following = db.session.scalar(sa.select(sa.func.min(Rocket.next_step_at)))
+    following: datetime | None = db.session.scalar(sa.select(sa.func.min(Rocket.next_step_at)))
     if following is not None and not due:
         return max(following, now + LOOK_AGAIN)  # what is due is in other hands at this moment
     return following

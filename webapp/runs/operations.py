@@ -21,7 +21,7 @@ from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job
 from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Trigger, Worker
-from webapp.runs.states import ACTIVE_STATES, RunState
+from webapp.runs.states import ACTIVE_STATES, RunState, move
 from webapp.wake import RUNS
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -30,14 +30,26 @@ WORKER_SILENT_SECONDS = 10
 
 @dataclass(frozen=True)
 class RunMoved:
-    """A run changed its state from `was` (None: it is new) to `to`; by the time this is told it may have moved on."""
+    """A run changed its state from `was` (None: it is new) to `to`; by the time this is told it may have moved on.
+
+    `given_back`: nothing went wrong, its worker could not go on with it.
+    """
 
     run: Run
     was: RunState | None
     to: RunState
+    given_back: bool = False
 
 
-runs_moved: Notice[Sequence[RunMoved]] = Notice()
+@dataclass(frozen=True)
+class RunNews:
+    """What a unit of work did to runs: those that moved, in order, and those that came further."""
+
+    moves: Sequence[RunMoved]
+    progressed: Sequence[Run]
+
+
+run_news: Notice[RunNews] = Notice()
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -211,7 +223,7 @@ def _limit_of(job_id: uuid.UUID) -> int:
 
 def start_run(actor: Actor, job_id: uuid.UUID, *, retry_of: Run | None = None, first_task: int = 1) -> Run:
     """Queue a run of this job now. Raises NotFound, NotAllowed."""
-    job = jobs.get_job(actor, job_id)
+    job = jobs.hold_job(actor, job_id)
     actor.require(Role.OPERATOR, job.project_id, Scope.JOBS_RUN, what="Job")
     run = new_run(job, trigger=Trigger.MANUAL, asked_by=actor.name)
     if retry_of is not None:
@@ -278,7 +290,8 @@ def _failed_task(run: Run) -> int:
 
 def request_cancel(actor: Actor, run_id: uuid.UUID) -> Run:
     """Stop a run: a queued one at once, a running one within the cancel deadline. Raises Conflict when it has ended."""
-    run = db.session.scalar(runs_visible_to(actor).where(Run.id == run_id).with_for_update(of=Run))
+    query = runs_visible_to(actor).where(Run.id == run_id).with_for_update(of=Run)
+    run = db.session.scalar(query.execution_options(populate_existing=True))  # it may have been read without the lock
     if run is None:
         raise NotFound("Run not found")
     actor.require(Role.OPERATOR, run.project_id, Scope.JOBS_RUN, what="Run")
@@ -297,14 +310,19 @@ def request_cancel(actor: Actor, run_id: uuid.UUID) -> Run:
 def end_unstarted(run: Run, to: RunState, reason: str) -> None:
     """End a run that never started."""
     was = run.state
-    run.state, run.error_message, run.finished_at = to, reason, utcnow()
+    run.state, run.error_message, run.finished_at = move(was, to), reason, utcnow()
     db.session.flush()  # listeners read it back in bulk
     announce([RunMoved(run, was, to)])
 
 
 def stop_runs_of(job: Job) -> None:
-    """Refuse to let a job go while a run of it is under way; drop what only waits."""
-    if _running_of(job.id):
+    """Refuse to let a job go while a run of it is under way; drop what only waits.
+
+    The runs are locked: one that is being claimed at this moment is waited for, and rows are locked in the order in
+    which everybody locks them.
+    """
+    active = sa.select(Run.state).where(Run.job_id == job.id, Run.state.in_(ACTIVE_STATES)).order_by(Run.number)
+    if RunState.RUNNING in db.session.scalars(active.with_for_update()).all():
         raise Conflict("A run of this job is under way. Cancel it first.", code="JOB_RUNNING")
 
 
@@ -320,18 +338,24 @@ def announce(moves: Sequence[RunMoved]) -> None:
     db.session.info.setdefault("runs moved", []).extend(moves)
 
 
-def tell_moves(session: sa.orm.Session) -> None:
-    """Called before the commit: tell all moves of the unit of work, in their order."""
-    waiting: list[RunMoved] = session.info.pop("runs moved", [])
-    for move in waiting:
-        run = move.run
-        payload = {"job_id": str(run.job_id), "state": move.to.value, "was": move.was.value if move.was else None}
+def announce_progress(moving: Sequence[Run]) -> None:
+    """Tell the upper rooms, when the unit of work ends, that these runs came further."""
+    db.session.info.setdefault("runs progressed", []).extend(moving)
+
+
+def tell_news(session: sa.orm.Session) -> None:
+    """Called before the commit: tell all that was announced in the unit of work, at once and in its order."""
+    moves: list[RunMoved] = session.info.pop("runs moved", [])
+    progressed: list[Run] = session.info.pop("runs progressed", [])
+    for moved in moves:
+        run = moved.run
+        payload = {"job_id": str(run.job_id), "state": moved.to.value, "was": moved.was.value if moved.was else None}
         events.record("run.moved", project_id=run.project_id, subject_id=run.id, payload=payload)
-    if waiting:
-        runs_moved.tell(waiting)
+    if moves or progressed:
+        run_news.tell(RunNews(moves, progressed))
 
 
-database.before_commit.insert(0, tell_moves)
+database.before_commit.insert(0, tell_news)
 
 
 def shown_spec(run: Run) -> Mapping[str, Any]:

@@ -5,15 +5,15 @@ A lease is the pair of run id and `lease_token`. Whoever writes names the token;
 and what the former holder reports is dropped.
 """
 
-import os
-import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
+from cryptography.fernet import InvalidToken
 from sqlalchemy.orm import defer
 
 from webapp import events
@@ -23,12 +23,12 @@ from webapp.db import db, insert_at_commit, is_postgresql, wake_at_commit
 from webapp.jobs.models import Job
 from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Worker
-from webapp.runs.operations import LEVELS, RunMoved, announce, end_unstarted
-from webapp.runs.states import RunState
+from webapp.runs.operations import LEVELS, RunMoved, announce, announce_progress, end_unstarted
+from webapp.runs.states import RunState, move
 from webapp.wake import RUNS
 
 CLAIM_LOCK = 7_203_003
-CLAIM_ROUNDS = 4
+CLAIM_ROUNDS = 32
 LOST_WORKER_ATTEMPTS = 3  # a run is tried at least this often when it is its workers that get lost
 LONGEST_RETRY_DELAY = 3600.0
 
@@ -36,8 +36,18 @@ runs_progressed: Notice[Sequence[Run]] = Notice()
 
 
 @dataclass(frozen=True)
+class Totals:
+    """Rows and bytes of several tasks together."""
+
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_found: int = 0
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True)
 class Lease:
-    """The right to execute a run, and what to execute."""
+    """The right to execute a run, and what to execute: the tasks from `first_task` on; `done` came of those before."""
 
     run_id: uuid.UUID
     job_id: uuid.UUID
@@ -45,7 +55,7 @@ class Lease:
     attempt: int
     first_task: int
     spec: Mapping[str, Any]
-    cancelled: bool = False
+    done: Totals = Totals()
 
 
 @dataclass
@@ -78,6 +88,7 @@ class Outcome:
     doubt: str | None = None
     cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
+    began: datetime | None = None
 
 
 @dataclass
@@ -96,11 +107,6 @@ class Report:
         return not (self.lines or self.steps or self.progress or self.outcome)
 
 
-def worker_name() -> str:
-    """A name that says on which host and in which process a worker lives."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
 # --- claiming ---------------------------------------------------------------------------------------------------------
 
 
@@ -111,52 +117,102 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     if is_postgresql():
         # One claimer at a time: two who count the running runs of a job at once would both take its last place.
         db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    now = utcnow()
+    places = _places_taken()
     claimed: list[Run] = []
     for _ in range(CLAIM_ROUNDS):
-        fresh = _claim_round(worker, limit - len(claimed), settings)
-        claimed += fresh
-        if not fresh or len(claimed) >= limit:
+        found = _due_runs(now, limit - len(claimed), places)
+        claimed += [run for run in found if _take(run, worker, now, places, settings)]
+        if not found or len(claimed) >= limit:
             break
-    if claimed:
-        announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in claimed])
+    db.session.flush()
+    announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in claimed])
     return [_lease(run) for run in claimed]
 
 
-def _claim_round(worker: str, limit: int, settings: Settings) -> list[Run]:
-    now = utcnow()
-    other = sa.orm.aliased(Run)
-    running = (
-        sa.select(sa.func.count()).where(other.job_id == Run.job_id, other.state == RunState.RUNNING).scalar_subquery()
-    )
+@dataclass
+class Places:
+    """How many runs a job may have under way at once, and how many it has."""
+
+    limit: int
+    taken: int
+
+    @property
+    def are_full(self) -> bool:
+        """Whether no other run of the job may start."""
+        return self.taken >= self.limit
+
+
+def _places_taken() -> dict[uuid.UUID, Places]:
+    """The jobs with runs under way."""
     query = (
-        sa.select(Run, (Job.concurrency_limit - running).label("room"))
+        sa.select(Run.job_id, Job.concurrency_limit, sa.func.count())
         .join(Job, Job.id == Run.job_id)
-        .where(Run.state == RunState.QUEUED, Run.available_at <= now, running < Job.concurrency_limit)
-        .order_by(Run.number)
+        .where(Run.state == RunState.RUNNING)
+        .group_by(Run.job_id, Job.concurrency_limit)
+    )
+    return {job_id: Places(limit, taken) for job_id, limit, taken in db.session.execute(query).tuples()}
+
+
+def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
+    """The runs that have been due for the longest, of jobs that have a place left."""
+    query = (
+        sa.select(Run, Job.concurrency_limit)
+        .join(Job, Job.id == Run.job_id)
+        .where(Run.state == RunState.QUEUED, Run.available_at <= now)
+        .order_by(Run.available_at, Run.number)
         .limit(limit)
         .with_for_update(of=Run, skip_locked=True)
     )
-    room: dict[uuid.UUID, int] = {}
-    taken: list[Run] = []
-    for run, left in db.session.execute(query):
-        if room.setdefault(run.job_id, left) <= 0:
-            continue
-        room[run.job_id] -= 1
-        run.state = RunState.RUNNING
-        run.lease_owner, run.lease_token = worker, run.lease_token + 1
-        run.lease_until = now + timedelta(seconds=settings.lease_seconds)
-        run.attempt += 1
-        run.started_at = run.started_at or now
-        run.progress_at = now
-        taken.append(run)
-    db.session.flush()  # the next round counts these
-    return taken
+    if full := [job_id for job_id, its in places.items() if its.are_full]:
+        query = query.where(Run.job_id.not_in(full))
+    try:
+        rows = db.session.execute(query).tuples().all()
+    except (InvalidToken, orjson.JSONDecodeError):
+        rows = _readable(db.session.execute(query.options(defer(Run.spec))).tuples().all())
+    for run, at_once in rows:
+        places.setdefault(run.job_id, Places(at_once, 0))
+    return [run for run, _ in rows]
+
+
+def _readable(rows: Sequence[tuple[Run, int]]) -> list[tuple[Run, int]]:
+    """Those whose definition can be decrypted; the others end here, or they would stop every worker that meets them."""
+    good = []
+    for run, at_once in rows:
+        try:
+            assert run.spec is not None
+            good.append((run, at_once))
+        except (InvalidToken, orjson.JSONDecodeError):
+            run.error_origin, run.error_kind = "platform", "configuration"
+            run.error_fix = "Put the key file of this instance back under HOHMANN_HOME/keys, or define the job again."
+            end_unstarted(run, RunState.FAILED, "What this run should do cannot be decrypted with the instance's keys.")
+    return good
+
+
+def _take(run: Run, worker: str, now: datetime, places: dict[uuid.UUID, Places], settings: Settings) -> bool:
+    """Give the run to the worker, if its job has a place left."""
+    if run.state is not RunState.QUEUED or places[run.job_id].are_full:
+        return False
+    places[run.job_id].taken += 1
+    run.state = move(run.state, RunState.RUNNING)
+    run.lease_owner, run.lease_token = worker, run.lease_token + 1
+    run.lease_until = now + timedelta(seconds=settings.lease_seconds)
+    run.attempt += 1
+    run.started_at = run.started_at or now
+    run.progress_at = now
+    return True
 
 
 def _lease(run: Run) -> Lease:
-    return Lease(
-        run.id, run.job_id, run.lease_token, run.attempt, run.first_task, run.spec, run.cancel_requested_at is not None
-    )
+    done = _totals_before(run) if run.attempt > 1 and run.first_task > 1 else Totals()
+    return Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, run.spec, done)
+
+
+def _totals_before(run: Run) -> Totals:
+    """What the tasks before `first_task` came to, in the attempts that did them."""
+    query = sa.select(RunStep.facts).where(RunStep.run_id == run.id, RunStep.task < run.first_task)
+    receipts = [facts for facts in db.session.scalars(query) if "rows_read" in facts]
+    return Totals(**{item.name: sum(receipt[item.name] for receipt in receipts) for item in fields(Totals)})
 
 
 def next_due() -> datetime | None:
@@ -182,11 +238,10 @@ def beat(
 ) -> Pulse:
     """Say that the worker lives, prolong its leases, and learn which are lost or cancelled."""
     now = utcnow()
-    seen = db.session.get(Worker, worker)
-    if seen is None:
-        seen = Worker(name=worker, started_at=started_at, slots=slots)
-        db.session.add(seen)
-    seen.seen_at, seen.busy = now, busy
+    # Not read first: a row that others take for a dead worker's may go between the look and the write.
+    seen = sa.update(Worker).where(Worker.name == worker).values(seen_at=now, busy=busy)
+    if not db.session.execute(seen).rowcount:  # type: ignore[attr-defined]
+        db.session.add(Worker(name=worker, started_at=started_at, slots=slots, seen_at=now, busy=busy))
     held = {lease.run_id: lease.token for lease in leases}
     if held:
         db.session.execute(
@@ -234,12 +289,12 @@ def apply_reports(reports: Sequence[Report]) -> None:
         report = wanted[run.id]
         if run.lease_token != report.lease.token or run.state is not RunState.RUNNING:
             continue
-        _write_lines(run, report)
+        write_lines(run, report)
         _write_steps(run, report)
         if report.progress:
             _write_progress(run, report.progress)
         if report.outcome:
-            _end_attempt(run, report.outcome)
+            end_attempt(run, report.outcome)
             moves.append(RunMoved(run, RunState.RUNNING, run.state))
         elif report.progress or report.steps:
             _event(run, "run.progress", {})
@@ -247,12 +302,14 @@ def apply_reports(reports: Sequence[Report]) -> None:
     db.session.flush()
     if moving:
         runs_progressed.tell(moving)
+        announce_progress(moving)
     if moves:
         announce(moves)
         wake_at_commit(RUNS)  # a place is free, or a retry has to be waited for
 
 
-def _write_lines(run: Run, report: Report) -> None:
+def write_lines(run: Run, report: Report) -> None:
+    """Append what was reported to the run's log."""
     if not report.lines:
         return
     chunk = {
@@ -289,13 +346,14 @@ def _write_progress(run: Run, progress: tuple[int, int, int, float | None]) -> N
     run.progress_at = utcnow()
 
 
-def _end_attempt(run: Run, outcome: Outcome) -> None:
+def end_attempt(run: Run, outcome: Outcome) -> None:
+    """Write how an attempt ended, and decide what becomes of the run: it ends, or it is tried again."""
     now = utcnow()
     attempt = {
         "run_id": run.id,
         "attempt": run.attempt,
         "worker": run.lease_owner or "",
-        "started_at": _attempt_began(run),
+        "started_at": outcome.began or _attempt_began(run),
         "finished_at": now,
         "outcome": outcome.name,
         "error_message": outcome.message,
@@ -307,26 +365,43 @@ def _end_attempt(run: Run, outcome: Outcome) -> None:
     run.lease_owner, run.lease_until = None, None
     if outcome.name == "succeeded":
         _succeed(run, outcome, now)
-    elif outcome.name == "cancelled" or run.cancel_requested_at is not None:
+        return
+    _close_steps(run, outcome, now)
+    if outcome.name == "cancelled" or run.cancel_requested_at is not None:
         _end(run, RunState.CANCELLED, now)
         run.error_message = f"cancelled by {run.cancel_requested_by}" if run.cancel_requested_by else outcome.message
     elif _is_tried_again(run, outcome):
-        run.state = RunState.QUEUED
-        run.available_at = now + timedelta(seconds=_delay(run, outcome))
+        run.state = move(run.state, RunState.QUEUED)
+        run.first_task = _task_reached(run)
+        if outcome.name != "lost":  # a run whose worker was lost keeps its place in the queue
+            run.available_at = now + timedelta(seconds=_delay(run))
         run.fraction = None
     else:
         _end(run, RunState.FAILED, now)
 
 
 def _attempt_began(run: Run) -> datetime:
-    earliest = (
-        db.session.scalar(
-            sa.select(sa.func.min(RunStep.started_at)).where(RunStep.run_id == run.id, RunStep.attempt == run.attempt)
-        )
-        if run.attempt > 1
-        else None
+    """When the present attempt began, as far as its steps tell."""
+    earliest = sa.select(sa.func.min(RunStep.started_at)).where(
+        RunStep.run_id == run.id, RunStep.attempt == run.attempt
     )
-    return earliest or run.started_at or utcnow()
+    first_claim = run.started_at if run.attempt == 1 else None
+    return db.session.scalar(earliest) or first_claim or utcnow()
+
+
+def _close_steps(run: Run, outcome: Outcome, now: datetime) -> None:
+    """What was under way ended with the attempt, whether or not its process could say so."""
+    query = sa.select(RunStep).where(
+        RunStep.run_id == run.id, RunStep.attempt == run.attempt, RunStep.finished_at.is_(None)
+    )
+    for step in db.session.scalars(query):
+        step.finished_at, step.outcome = now, outcome.name
+
+
+def _task_reached(run: Run) -> int:
+    """The task in which the attempt ended. Those before it are committed, and are not done again."""
+    query = sa.select(sa.func.max(RunStep.task)).where(RunStep.run_id == run.id, RunStep.attempt == run.attempt)
+    return max(run.first_task, db.session.scalar(query) or 1)
 
 
 def _succeed(run: Run, outcome: Outcome, now: datetime) -> None:
@@ -336,7 +411,7 @@ def _succeed(run: Run, outcome: Outcome, now: datetime) -> None:
 
 
 def _end(run: Run, state: RunState, now: datetime) -> None:
-    run.state, run.finished_at = state, now
+    run.state, run.finished_at = move(run.state, state), now
 
 
 def _is_tried_again(run: Run, outcome: Outcome) -> bool:
@@ -345,9 +420,7 @@ def _is_tried_again(run: Run, outcome: Outcome) -> bool:
     return not outcome.permanent and run.attempt < run.max_attempts
 
 
-def _delay(run: Run, outcome: Outcome) -> float:
-    if outcome.name == "lost":
-        return 0.0
+def _delay(run: Run) -> float:
     first = float(run.spec.get("retry_delay_seconds", 5.0))
     return min(first * 2.0 ** (run.attempt - 1), LONGEST_RETRY_DELAY)
 
@@ -355,82 +428,3 @@ def _delay(run: Run, outcome: Outcome) -> float:
 def _event(run: Run, kind: str, payload: dict[str, Any]) -> None:
     payload = {"job_id": str(run.job_id), **payload}
     events.record(kind, project_id=run.project_id, subject_id=run.id, payload=payload)
-
-
-# --- recovery ---------------------------------------------------------------------------------------------------------
-
-
-def recover_lost_runs() -> None:
-    """Take back the runs of workers that are gone: silent for longer than a lease, or dead on this host."""
-    now = utcnow()
-    query = sa.select(Run).where(Run.state == RunState.RUNNING).with_for_update(skip_locked=True)
-    lost = [run for run in db.session.scalars(query) if _is_lost(run, now)]
-    for run in lost:
-        _take_back(run)
-    db.session.flush()
-    if lost:
-        announce([RunMoved(run, RunState.RUNNING, run.state) for run in lost])
-        wake_at_commit(RUNS)
-    db.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(minutes=5)))
-
-
-def _is_lost(run: Run, now: datetime) -> bool:
-    expired = run.lease_until is None or run.lease_until < now
-    return expired or is_dead_here(run.lease_owner or "")
-
-
-def is_dead_here(worker: str) -> bool:
-    """Whether this worker lived on this host and its process is gone."""
-    host, _, rest = worker.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-def _take_back(run: Run) -> None:
-    line = "The worker that executed this run was lost; nothing of this attempt was kept."
-    report = Report(Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, {}))
-    report.lines.append((utcnow().isoformat(), "warning", "", line))
-    _write_lines(run, report)
-    run.lease_token += 1  # what the lost worker may still send is void
-    _end_attempt(run, Outcome("lost", message="its worker was lost", origin="platform", kind="transient"))
-
-
-def release_runs(leases: Sequence[Lease], *, reason: str) -> None:
-    """Give runs back to the queue that this worker cannot finish; the attempt does not count."""
-    held = {lease.run_id: lease for lease in leases}
-    moves = []
-    for run in db.session.scalars(sa.select(Run).where(Run.id.in_(held)).with_for_update()):
-        lease = held[run.id]
-        if run.lease_token != lease.token or run.state is not RunState.RUNNING:
-            continue
-        report = Report(lease, lines=[(utcnow().isoformat(), "info", "", reason)])
-        _write_lines(run, report)
-        run.state, run.lease_owner, run.lease_until = RunState.QUEUED, None, None
-        run.attempt -= 1
-        run.available_at = utcnow()
-        moves.append(RunMoved(run, RunState.RUNNING, run.state))
-    db.session.flush()
-    if moves:
-        announce(moves)
-        wake_at_commit(RUNS)
-
-
-def cancel_unclaimed(job_id: uuid.UUID, *, reason: str) -> None:
-    """Cancel what waits of a job, and ask what runs to stop."""
-    active = (
-        sa.select(Run).where(Run.job_id == job_id, Run.state.in_([RunState.QUEUED, RunState.RUNNING])).with_for_update()
-    )
-    for run in db.session.scalars(active):
-        if run.state is RunState.QUEUED:
-            end_unstarted(run, RunState.CANCELLED, reason)
-        elif run.cancel_requested_at is None:
-            run.cancel_requested_at, run.cancel_requested_by = utcnow(), "the schedule (overlap policy: replace)"
-    wake_at_commit(RUNS)

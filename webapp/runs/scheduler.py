@@ -15,12 +15,13 @@ from webapp.jobs.models import Job, Missed, Overlap
 from webapp.jobs.schedules import ScheduleError, missed_times, next_time, parse_schedule
 from webapp.runs.models import Run, Trigger
 from webapp.runs.operations import add_run, new_run
-from webapp.runs.queue import cancel_unclaimed
+from webapp.runs.recovery import replace_runs_of
 from webapp.runs.states import ACTIVE_STATES
 
 ON_TIME = timedelta(seconds=60)  # an instant that passed less than this ago was not missed
 MOST_CAUGHT_UP = 100
 JOBS_A_STEP = 50
+LOOK_AGAIN = timedelta(milliseconds=50)
 
 
 def start_due_runs() -> datetime | None:
@@ -31,26 +32,37 @@ def start_due_runs() -> datetime | None:
         .where(Job.is_enabled, Job.next_run_at <= now)
         .order_by(Job.next_run_at)
         .limit(JOBS_A_STEP)
-        .with_for_update(of=Job, skip_locked=True)
+        .with_for_update(of=Job, skip_locked=True, key_share=True)  # a run that is queued by hand locks nobody out
     )
     due = list(db.session.scalars(query))
     for job in due:
         _start_due(job, now)
-    db.session.flush()  # the next look must not find these again
-    return db.session.scalar(sa.select(sa.func.min(Job.next_run_at)).where(Job.is_enabled))
+    db.session.flush()
+    following = db.session.scalar(sa.select(sa.func.min(Job.next_run_at)).where(Job.is_enabled))
+    if following is not None and not due:
+        return max(following, now + LOOK_AGAIN)  # what is due is in the hands of another scheduler
+    return following
 
 
 def _start_due(job: Job, now: datetime) -> None:
     try:
         schedule = parse_schedule(job.schedule, job.timezone)
     except ScheduleError:
-        job.next_run_at = None  # written by an older release that understood it
+        _set_next(job, None)  # written by an older release that understood it
         return
     first = job.next_run_at or now
-    instants = [first, *missed_times(schedule, first, now, MOST_CAUGHT_UP)]
+    instants = [first, *missed_times(schedule, first, now, MOST_CAUGHT_UP - 1)]
     for instant in _chosen(job, instants, now):
         _start_one(job, instant)
-    job.next_run_at = next_time(schedule, now)
+    _set_next(job, next_time(schedule, now))
+
+
+def _set_next(job: Job, instant: datetime | None) -> None:
+    """Not through the object: that a schedule has come round is no change of the job's definition or its version."""
+    values = {"next_run_at": instant, "updated_at": Job.updated_at}
+    update = sa.update(Job).where(Job.id == job.id).values(values)
+    db.session.execute(update.execution_options(synchronize_session=False))
+    db.session.expire(job, ["next_run_at"])
 
 
 def _chosen(job: Job, instants: list[datetime], now: datetime) -> list[datetime]:
@@ -76,5 +88,5 @@ def _start_one(job: Job, instant: datetime) -> None:
             events.record("run.skipped", project_id=job.project_id, subject_id=job.id, payload=payload)
             return
         if job.overlap is Overlap.REPLACE:
-            cancel_unclaimed(job.id, reason="replaced by the next scheduled run")
+            replace_runs_of(job.id, by="the schedule: the next run replaces it")
     add_run(new_run(job, trigger=Trigger.SCHEDULER, asked_by="schedule", scheduled_for=instant))

@@ -9,16 +9,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from multiprocessing.connection import Connection, Pipe
 
 from setproctitle import setproctitle
 
 from webapp.config import Settings
+from webapp.dates import utcnow
 from webapp.runs.queue import Lease
-from webapp.runs.worker.execution import Message, live_as_child, resident_mb
+from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, resident_mb
 
 MOST_RUNS_OF_A_CHILD = 1_000
+MOST_MESSAGES_AT_ONCE = 1_000  # of one child, so that the others are heard too
 PR_SET_PDEATHSIG = 1
+NOT_FOR_CHILDREN = ("SECRET_KEY", "DATABASE_URL")  # what a run executes needs neither, and must not find them
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Flight:
     lease: Lease
     started: float  # seconds of the monotonic clock
     progressed: float
+    began: datetime
     stop_asked: float | None = None
     stop_reason: str | None = None
 
@@ -63,16 +68,19 @@ class Child:
         if self.flight is None and self.waiting:
             lease = self.waiting.popleft()
             now = time.monotonic()
-            self.flight = Flight(lease, started=now, progressed=now)
+            self.flight = Flight(lease, started=now, progressed=now, began=utcnow())
             with contextlib.suppress(BrokenPipeError):
                 self.pipe.send(lease)
 
-    def messages(self) -> list[Message]:
-        """What it has said since last time. Raises EOFError when it is gone."""
+    def messages(self) -> tuple[list[Message], bool]:
+        """What it has said since last time, and whether it is gone; its last words are not lost with it."""
         said: list[Message] = []
-        while self.pipe.poll():
-            said.append(self.pipe.recv())
-        return said
+        try:
+            while len(said) < MOST_MESSAGES_AT_ONCE and self.pipe.poll():
+                said.append(self.pipe.recv())
+        except (EOFError, OSError):
+            return said, True
+        return said, False
 
     def ask_to_stop(self, reason: str) -> None:
         """Ask the present run to end by itself."""
@@ -82,27 +90,31 @@ class Child:
                 os.kill(self.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End it and all that it started, now."""
+        """End it and all that it started, now, and wait until it has ended. What it had said can still be read."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        self.pipe.close()
 
 
 class Crew:
     """The children of one worker, always as many as it has slots."""
 
-    def __init__(self, settings: Settings, *, before_child_lives: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, before_fork: Callable[[], None], before_child_lives: Callable[[], None]
+    ) -> None:
         self._settings = settings
+        self._before_fork = before_fork
         self._before_child_lives = before_child_lives
+        self.hold = LeaseHold()
         self.children = [self._fork() for _ in range(settings.worker_slots)]
 
     def replace(self, child: Child) -> Child:
         """A new child in the place of one that is gone or spoiled; runs that waited there move over."""
         child.kill()
+        child.pipe.close()
         fresh = self._fork()
         fresh.waiting = child.waiting
         self.children[self.children.index(child)] = fresh
@@ -111,29 +123,28 @@ class Crew:
 
     def is_worn(self, child: Child) -> bool:
         """Whether a child should not take another run: it grew, it has done many, or something went wrong in it."""
-        grown = (
-            resident_mb(child.pid) > self._settings.run_memory_mb
-            if child.runs_done % 20 == 0 or child.spoiled
-            else False
-        )
-        return child.spoiled or grown or child.runs_done >= MOST_RUNS_OF_A_CHILD
+        if child.spoiled or child.runs_done >= MOST_RUNS_OF_A_CHILD:
+            return True
+        return resident_mb(child.pid) > self._settings.run_memory_mb
 
     def kill_all(self) -> None:
         """End all children."""
         for child in self.children:
             child.kill()
+            child.pipe.close()
 
     def _fork(self) -> Child:
         ours, theirs = Pipe()
         worker_pid = os.getpid()
+        self._before_fork()
         pid = os.fork()
         if pid == 0:
             _become_child(worker_pid, self._before_child_lives)
             ours.close()
             status = 0
             try:
-                live_as_child(theirs, self._settings)
-            except (KeyboardInterrupt, BrokenPipeError, SystemExit):
+                live_as_child(theirs, self._settings, self.hold)
+            except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError, SystemExit):
                 status = 1
             finally:
                 os._exit(status)  # no clean-up of what belongs to the worker
@@ -149,6 +160,8 @@ def _become_child(worker_pid: int, before_life: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     setproctitle("hohmann: run")
+    for name in NOT_FOR_CHILDREN:
+        os.environ.pop(name, None)
     before_life()
 
 

@@ -1,13 +1,18 @@
 """What happens inside a child process: one run at a time, all of it told to the worker through a pipe."""
 
+import contextlib
 import logging
+import mmap
 import os
 import resource
+import shutil
 import signal
+import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,7 +21,7 @@ from typing import Any
 
 from webapp.config import Settings
 from webapp.engine.context import Context
-from webapp.engine.errors import Cancelled, EngineError
+from webapp.engine.errors import Cancelled, EngineError, Origin
 from webapp.observe import redact
 from webapp.runs.queue import Lease, Outcome, Step
 from webapp.secrets import secret_values
@@ -56,12 +61,12 @@ class Telephone:
     def __init__(self, pipe: Connection, lease: Lease) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
-        self._secrets = secret_values(lease.spec)
+        self._secrets = _secret_texts(lease.spec)
         self._steps: dict[str, Step] = {}
         self._last_step: Step | None = None
         self._position = 0
         self.task = lease.first_task
-        self.done_before = (0, 0, 0)  # rows read, rows written, bytes read by the tasks that are finished
+        self.done_before = (lease.done.rows_read, lease.done.rows_written, lease.done.bytes_read)
         self.tasks = max(1, len(lease.spec.get("tasks", [])))
 
     def send(self, message: Message) -> None:
@@ -69,14 +74,18 @@ class Telephone:
         with self._lock:
             self._pipe.send(message)
 
-    def log(self, level: str, message: str) -> None:
-        """A line for the run's log, without secrets, cut at LONGEST_LINE characters."""
-        text = message
+    def clean(self, text: str) -> str:
+        """The text without secrets, cut at LONGEST_LINE characters, and without what no database takes."""
         for secret in self._secrets:
             text = text.replace(secret, "[struck out]")
+        text = text.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+        return redact(text)[:LONGEST_LINE]
+
+    def log(self, level: str, message: str) -> None:
+        """A line for the run's log, cleaned."""
         step = next(reversed(self._steps), "")
         known = level if level in {"debug", "info", "warning", "error"} else "info"
-        self.send(Line(_now().isoformat(), known, step, redact(text)[:LONGEST_LINE]))
+        self.send(Line(_now().isoformat(), known, step, self.clean(message)))
 
     def step_started(self, name: str) -> None:
         """A step begins."""
@@ -113,6 +122,42 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _secret_texts(spec: Mapping[str, Any]) -> list[str]:
+    """The secrets of a definition, longest first; of `Bearer abc` also `abc`, which a server may send back."""
+    secrets = secret_values(spec)
+    parts = {part for secret in secrets for part in secret.split() if len(part) > 7}
+    return sorted(secrets | parts, key=len, reverse=True)
+
+
+class LeaseHold:
+    """Until when a worker's leases are good, in memory that it shares with its children.
+
+    A worker that is cut off from the database, or stopped, cannot prolong its leases, and another may take its runs
+    over. A child asks here before each step and before it commits; while the time is over it waits, until the worker
+    has prolonged the leases, or has learnt that one is lost and ends the child.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+
+    def prolong(self, until: float) -> None:
+        """The leases are good until this instant of the monotonic clock, which all processes of a machine share."""
+        struct.pack_into("d", self._memory, 0, until)
+
+    def is_good(self) -> bool:
+        """Whether no other worker can have taken the runs over."""
+        good_until: float = struct.unpack_from("d", self._memory, 0)[0]
+        return time.monotonic() < good_until
+
+    def wait(self, stop: Callable[[], bool]) -> bool:
+        """Wait while the leases are in doubt; returns whether the run has to stop."""
+        while not stop():
+            if self.is_good():
+                return False
+            time.sleep(0.05)
+        return True
+
+
 class StopFlag:
     """Set by the signal with which the worker asks the present run to stop."""
 
@@ -132,7 +177,7 @@ class StopFlag:
         self._event.clear()
 
 
-def live_as_child(pipe: Connection, settings: Settings) -> None:
+def live_as_child(pipe: Connection, settings: Settings, hold: LeaseHold) -> None:
     """The life of a child: take a lease, execute it, tell how it ended, again, until the worker closes the pipe."""
     stop = StopFlag()
     while True:
@@ -142,7 +187,7 @@ def live_as_child(pipe: Connection, settings: Settings) -> None:
             return
         stop.clear()
         _reset_peak_memory()
-        outcome = execute(lease, Telephone(pipe, lease), settings, stop.is_set)
+        outcome = execute(lease, Telephone(pipe, lease), settings, lambda: hold.wait(stop.is_set))
         pipe.send(outcome)
 
 
@@ -153,7 +198,7 @@ def execute(lease: Lease, telephone: Telephone, settings: Settings, cancelled: C
         "info", f"Attempt {lease.attempt} of {lease.spec.get('job_name', 'the job')} begins in process {os.getpid()}."
     )
     try:
-        outcome = _EXECUTORS[lease.spec["kind"]](lease, telephone, settings, cancelled)
+        outcome = _executor_of(lease)(lease, telephone, settings, cancelled)
     except Cancelled as error:
         outcome = Outcome("cancelled", message=error.message)
     except EngineError as error:
@@ -164,18 +209,48 @@ def execute(lease: Lease, telephone: Telephone, settings: Settings, cancelled: C
         )
     except Exception as error:  # the outermost edge of the child: whatever it is, the run must not end without a reason
         log.exception("run %s failed unexpectedly", lease.run_id)
-        message = f"{type(error).__name__}: {error}"
-        outcome = Outcome("failed", message=redact(message), origin="platform", kind="system")
+        outcome = Outcome("failed", message=f"{type(error).__name__}: {error}", origin="platform", kind="system")
+    finally:
+        remove_temp(settings, lease)
     telephone.fail_open_steps(outcome.name)
+    outcome = _cleaned(outcome, telephone)
     if outcome.name == "failed" and outcome.message:
         telephone.log("error", outcome.message)
     return replace(outcome, cpu_seconds=round(_cpu_seconds() - before, 3), peak_memory_mb=_peak_memory_mb())
 
 
+def _executor_of(lease: Lease) -> "Executor":
+    kind = str(lease.spec.get("kind"))
+    executor = _EXECUTORS.get(kind)
+    if executor is None:
+        raise EngineError(
+            f"This worker cannot execute a job of kind {kind!r}; it knows: {', '.join(_EXECUTORS)}.",
+            origin=Origin.PLATFORM,
+            fix="Start workers of the release that made the job.",
+        )
+    return executor
+
+
+def _cleaned(outcome: Outcome, telephone: Telephone) -> Outcome:
+    def clean(text: str | None) -> str | None:
+        return telephone.clean(text) if text else None
+
+    return replace(outcome, message=clean(outcome.message), fix=clean(outcome.fix), doubt=clean(outcome.doubt))
+
+
+def remove_temp(settings: Settings, lease: Lease) -> None:
+    """Take away what a run put aside while it moved data."""
+    shutil.rmtree(_temp_of(settings, lease), ignore_errors=True)
+
+
+def _temp_of(settings: Settings, lease: Lease) -> Path:
+    return settings.hohmann_home / "tmp" / str(lease.run_id)
+
+
 def _failure(error: EngineError) -> Outcome:
     return Outcome(
         "failed",
-        message=redact(error.message),
+        message=error.message,
         origin=error.origin.value,
         kind=error.kind.value,
         fix=error.fix,
@@ -191,7 +266,7 @@ def _execute_etl(lease: Lease, telephone: Telephone, settings: Settings, cancell
     from webapp.engine.tasks import run_task
 
     context = run_context(settings, telephone, cancelled, lease)
-    totals = Outcome("succeeded", rows_found=0)
+    totals = Outcome("succeeded", **asdict(lease.done))
     for number, task in enumerate(tasks, start=1):
         if number < lease.first_task:
             continue
@@ -239,12 +314,11 @@ def _sentence(number: int, count: int, receipt: Any) -> str:
 
 def run_context(settings: Settings, telephone: Telephone, cancelled: Callable[[], bool], lease: Lease) -> Context:
     """What the engine may touch and whom it tells, for one run."""
-    temp = settings.hohmann_home / "tmp" / str(lease.run_id)
     return Context(
         data_root=settings.data_folder,
         allowed_roots=(settings.data_folder, *settings.data_roots),
         warehouse=settings.warehouse,
-        temp=temp,
+        temp=_temp_of(settings, lease),
         reporter=telephone,
         cancelled=cancelled,
         allow_private_addresses=settings.hohmann_allow_private_addresses,
@@ -252,7 +326,8 @@ def run_context(settings: Settings, telephone: Telephone, cancelled: Callable[[]
     )
 
 
-_EXECUTORS: Mapping[str, Callable[[Lease, Telephone, Settings, Callable[[], bool]], Outcome]] = {"etl": _execute_etl}
+Executor = Callable[[Lease, Telephone, Settings, Callable[[], bool]], Outcome]
+_EXECUTORS: Mapping[str, Executor] = {"etl": _execute_etl}
 
 
 def _cpu_seconds() -> float:
@@ -262,7 +337,8 @@ def _cpu_seconds() -> float:
 
 def _reset_peak_memory() -> None:
     if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from what is resident now
+        with contextlib.suppress(OSError):  # some containers do not allow it; the peak is then that of all runs so far
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from what is resident now
 
 
 def _peak_memory_mb() -> float:

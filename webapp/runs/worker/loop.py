@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import FrameType
 
@@ -34,12 +35,11 @@ from webapp.runs.queue import (
     claim_runs,
     look_at_leases,
     next_due,
-    release_runs,
     sign_off,
-    worker_name,
 )
+from webapp.runs.recovery import release_runs, worker_name
 from webapp.runs.worker.children import Child, Crew, Flight
-from webapp.runs.worker.execution import Line, Message, Progress
+from webapp.runs.worker.execution import Line, Message, Progress, remove_temp
 from webapp.wake import RUNS, Listener
 
 log = logging.getLogger("hohmann.worker")
@@ -75,6 +75,7 @@ class WorkerLoop:
         self.look_for_cancels = False
         self.wants_look = True
         self.database_back_at = 0.0
+        self.patient_until = 0.0
         self.next_beat = 0.0
         self.next_look = 0.0
         self.chores = chores_of(app)
@@ -87,7 +88,7 @@ class WorkerLoop:
         self._catch_signals()
         _import_what_children_need()
         db.engine.dispose()
-        self.crew = Crew(self.settings, before_child_lives=self._forget_database)
+        self.crew = Crew(self.settings, before_fork=_close_database, before_child_lives=gc.freeze)
         for child in self.crew.children:
             self.selector.register(child.pipe, selectors.EVENT_READ, child)
         log.info("worker %s with %d places", self.name, self.settings.worker_slots)
@@ -138,8 +139,8 @@ class WorkerLoop:
         if self.listener is None and time.monotonic() >= self.database_back_at:
             try:
                 self.listener = database.get_wake().listen("runs", "clock")
-            except psycopg2.OperationalError:
-                self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
+            except psycopg2.Error:
+                self._database_is_away()
                 return
             self.selector.register(self.listener, selectors.EVENT_READ, "wake")
             self._everything_is_due()  # what was signalled while nobody listened
@@ -148,7 +149,7 @@ class WorkerLoop:
         assert self.listener is not None
         try:
             heard = self.listener.drain()
-        except psycopg2.OperationalError:
+        except psycopg2.Error:
             self._stop_listening()
             return
         if RUNS in heard:
@@ -173,13 +174,11 @@ class WorkerLoop:
 
     def _listen_to_children(self) -> None:
         for child in list(self.crew.children):
-            try:
-                messages = child.messages()
-            except (EOFError, OSError):
-                self._bury(child)
-                continue
+            messages, is_gone = child.messages()
             for message in messages:
                 self._take(child, message)
+            if is_gone and child in self.crew.children:
+                self._bury(child)
 
     def _take(self, child: Child, message: Message) -> None:
         flight = child.flight
@@ -213,7 +212,7 @@ class WorkerLoop:
         if flight.stop_reason and outcome.name == "cancelled":
             outcome = _stopped(flight)
             self._say(flight.lease, f"Stopped: {flight.stop_reason}. Its process {child.pid} ended the work by itself.")
-        self._report(flight.lease).outcome = outcome
+        self._report(flight.lease).outcome = replace(outcome, began=flight.began)
         child.flight = None
         child.runs_done += 1
         child.spoiled = child.spoiled or outcome.name != "succeeded"
@@ -232,7 +231,7 @@ class WorkerLoop:
         self.selector.register(fresh.pipe, selectors.EVENT_READ, fresh)
 
     def _bury(self, child: Child) -> None:
-        """A child is gone without having said how its run ended."""
+        """A child is gone, without having said how its run ended."""
         flight, child.flight = child.flight, None
         if flight is not None:
             if flight.stop_reason:
@@ -241,7 +240,8 @@ class WorkerLoop:
                 message = "The process that executed the run was killed, perhaps because memory ran out."
                 outcome = Outcome("failed", message=message, origin="platform", kind="transient")
                 self._say(flight.lease, message, "error")
-            self._report(flight.lease).outcome = outcome
+            self._report(flight.lease).outcome = replace(outcome, began=flight.began)
+            remove_temp(self.settings, flight.lease)
         self.wants_look = True
         self._replace(child)
 
@@ -264,28 +264,32 @@ class WorkerLoop:
         self._share_out()
 
     def _kill(self, child: Child, flight: Flight) -> None:
-        self._say(
-            flight.lease,
-            f"Process {child.pid} did not stop within {self.settings.cancel_seconds:g} s; it was killed.",
-            "warning",
-        )
-        self._bury(child)
+        child.kill()
+        child.spoiled = True
+        messages, _ = child.messages()
+        for message in messages:  # it may have ended in the last moment
+            self._take(child, message)
+        if child.flight is flight and child in self.crew.children:
+            patience = f"did not end within {self.settings.cancel_seconds:g} s and was killed"
+            self._say(flight.lease, f"Stopped: {flight.stop_reason}. Process {child.pid} {patience}.", "warning")
+            self._bury(child)
 
     def _share_out(self) -> None:
         """Runs that wait behind a long one move to a child that is free, or back to the queue."""
         idle = [child for child in self.crew.children if child.is_idle]
-        back: list[Lease] = []
+        stuck: list[Child] = []
         for child in self.crew.children:
             while child.waiting and idle:
                 idle.pop().give(child.waiting.pop())
             if child.waiting and child.flight and time.monotonic() - child.flight.started > 0.5:
-                back += child.waiting
-                child.waiting.clear()
-        if back:
+                stuck.append(child)
+        if stuck:
             self.mean_seconds = max(self.mean_seconds, 0.5)
-            self._step(
-                lambda: self._give_back(back, "Given back to the queue: the run before it on this worker takes long.")
-            )
+            back = [lease for child in stuck for lease in child.waiting]
+            reason = "Given back to the queue: the run before it on this worker takes long."
+            if self._step(lambda: self._give_back(back, reason)):
+                for child in stuck:
+                    child.waiting.clear()
 
     def _give_back(self, leases: list[Lease], reason: str) -> None:
         with unit_of_work():
@@ -299,15 +303,21 @@ class WorkerLoop:
             return False
         try:
             step()
-        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError) as error:
+        except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError) as error:
+            if not is_database_away(error):
+                raise
             log.warning("database does not answer, trying again: %s", str(error).splitlines()[0])
-            self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
-            db.session.remove()
-            self._stop_listening()
+            self._database_is_away()
             return False
         finally:
             db.session.remove()
         return True
+
+    def _database_is_away(self) -> None:
+        """Try again soon; and when it is back, let every worker be heard before one takes the runs of another."""
+        self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
+        self.patient_until = self.database_back_at + 2 * self.settings.heartbeat_seconds
+        self._stop_listening()
 
     def _write_at(self) -> float:
         """When what is reported has to be written: ends at once, unless more of them come while children are busy."""
@@ -330,11 +340,12 @@ class WorkerLoop:
         if not writes and not looks and not self.look_for_cancels:
             return
         reports = list(self.reports.values()) if writes else []
+        held = self._held()
         with unit_of_work():
             apply_reports(reports)
             leases = claim_runs(self.name, limit=room, settings=self.settings) if looks else []
             due = next_due() if looks and len(leases) < room else None
-            pulse = look_at_leases(self._held()) if self.look_for_cancels else None
+            pulse = look_at_leases(held) if self.look_for_cancels else None
         for report in reports:
             self.reports.pop(report.lease.run_id, None)
         self.look_for_cancels = False
@@ -343,6 +354,9 @@ class WorkerLoop:
         if looks:
             self.next_look = now + min(LOOK_SECONDS, _seconds_until(due))
             self.wants_look = len(leases) == room
+            if leases and not held:
+                self.crew.hold.prolong(now + self.settings.lease_seconds)
+                self.next_beat = min(self.next_beat, now + self.settings.heartbeat_seconds)
             self._hand_out(leases)
 
     def _hand_out(self, leases: list[Lease]) -> None:
@@ -355,9 +369,10 @@ class WorkerLoop:
 
     def _obey(self, wanted: Mapping[uuid.UUID, str], lost: frozenset[uuid.UUID]) -> None:
         for child in list(self.crew.children):
-            for lease in [lease for lease in child.waiting if lease.run_id in wanted]:
+            for lease in [lease for lease in child.waiting if lease.run_id in wanted or lease.run_id in lost]:
                 child.waiting.remove(lease)
-                self._report(lease).outcome = Outcome("cancelled", message=f"cancelled by {wanted[lease.run_id]}")
+                if lease.run_id in wanted:
+                    self._report(lease).outcome = Outcome("cancelled", message=f"cancelled by {wanted[lease.run_id]}")
             flight = child.flight
             if flight and flight.lease.run_id in wanted:
                 child.ask_to_stop(f"cancelled by {wanted[flight.lease.run_id]}")
@@ -384,6 +399,7 @@ class WorkerLoop:
             )
         self.next_beat = now + (self.settings.heartbeat_seconds if leases else IDLE_BEAT_SECONDS)
         self._obey(pulse.to_cancel, pulse.lost)
+        self.crew.hold.prolong(now + self.settings.lease_seconds)
 
     def _do_chores(self) -> None:
         for at, chore in enumerate(self.chores):
@@ -391,18 +407,26 @@ class WorkerLoop:
                 self._step(lambda at=at, chore=chore: self._do_chore(at, chore))  # type: ignore[misc]
 
     def _do_chore(self, at: int, chore: Chore) -> None:
-        self.chore_due[at] = time.monotonic() + chore.every
-        with unit_of_work():
-            due = chore.run()
+        now = time.monotonic()
+        if chore.judges_workers and now < self.patient_until:
+            self.chore_due[at] = self.patient_until
+            return
+        self.chore_due[at] = now + chore.every
+        due = self._run_chore(chore)
         if due is not None:
             self.chore_due[at] = min(self.chore_due[at], time.monotonic() + max(0.0, (due - utcnow()).total_seconds()))
 
-    # --- the end ------------------------------------------------------------------------------------------------------
+    def _run_chore(self, chore: Chore) -> datetime | None:
+        try:
+            with unit_of_work():
+                return chore.run()
+        except Exception as error:  # an outermost edge: one chore that breaks must not end the runs of the whole worker
+            if is_database_away(error):
+                raise
+            log.exception("the chore %r failed; it is tried again in %g s", chore.name, chore.every)
+            return None
 
-    def _forget_database(self) -> None:
-        """In a fresh child: nothing of the worker's connections may be touched."""
-        db.engine.dispose(close=False)
-        gc.freeze()
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def _shut_down(self) -> None:
         """End all children; give unfinished runs back to the queue; write what is known."""
@@ -410,6 +434,8 @@ class WorkerLoop:
         self._listen_to_children()
         leases = [lease for child in self.crew.children for lease in child.leases]
         self.crew.kill_all()
+        for lease in leases:
+            remove_temp(self.settings, lease)
         with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), unit_of_work():
             apply_reports(list(self.reports.values()))
             release_runs(leases, reason="The worker was shut down; the run starts again when one is free.")
@@ -419,6 +445,19 @@ class WorkerLoop:
 
 def _seconds_until(instant: datetime | None) -> float:
     return max(0.0, (instant - utcnow()).total_seconds()) if instant else math.inf
+
+
+def is_database_away(error: Exception) -> bool:
+    """Whether it is the database that does not answer, is locked or full, so that trying again later makes sense."""
+    if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError | sqlalchemy.exc.TimeoutError):
+        return True
+    return isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
+
+
+def _close_database() -> None:
+    """Before a fork: no connection is open that the child would share. The next unit of work opens one again."""
+    db.session.remove()
+    db.engine.dispose()
 
 
 def _stopped(flight: Flight) -> Outcome:
