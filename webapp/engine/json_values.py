@@ -90,7 +90,7 @@ def _type_of(value: Any) -> pa.DataType:
             return pa.float64()
         case str():
             return _INSTANT if _instant(value) is not None else pa.string()
-        case dict() if value:
+        case dict():
             return pa.struct([pa.field(name, _type_of(inner)) for name, inner in value.items()])
         case list():
             inner = pa.null()
@@ -132,7 +132,7 @@ def _common(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 def _stored(type_: pa.DataType) -> pa.DataType:
     if type_ == _NARROW:
         return pa.int64()
-    if pa.types.is_null(type_):
+    if _as_text(type_):
         return pa.string()
     if pa.types.is_list(type_):
         return pa.list_(_stored(type_.value_type))
@@ -141,10 +141,17 @@ def _stored(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
+def _as_text(type_: pa.DataType) -> bool:
+    # No table has a type without values, or a struct without fields.
+    return bool(
+        pa.types.is_string(type_) or pa.types.is_null(type_) or (pa.types.is_struct(type_) and type_.num_fields == 0)
+    )
+
+
 def _converted(value: Any, type_: pa.DataType) -> Any:
     if value is None:
         return None
-    if pa.types.is_string(type_) or pa.types.is_null(type_):
+    if _as_text(type_):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if pa.types.is_list(type_):
         return [_converted(item, type_.value_type) for item in value]
