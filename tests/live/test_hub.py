@@ -1,6 +1,7 @@
 """The hub with real TCP sockets in one process: what it does with the quick, the slow, the silent and the rude."""
 
 import multiprocessing
+import resource
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from webapp.live import frames
 from webapp.live.client import MOVES, Phase
-from webapp.live.hub import Hub, Limits
+from webapp.live.hub import Hub, Limits, allow_open_files
 
 QUICK = Limits(ping_every=0.3, auth_within=0.3, farewell=0.3, backlog_bytes=200_000, send_buffer_bytes=20_000)
 
@@ -403,6 +404,25 @@ def test_a_forked_process_begins_with_a_hub_of_its_own(hub, connect):
     process.join()
     hub.publish("a", frames.text("from the parent"))
     assert peer.texts(1) == ["from the parent"]
+
+
+def test_the_limit_of_open_files_is_raised_for_many_clients():
+    outcome = multiprocessing.get_context("fork").SimpleQueue()
+
+    def child():
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_open_files(2000)
+        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        allow_open_files(300)
+        kept, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        outcome.put((raised, kept, hard))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    raised, kept, hard = outcome.get()
+    process.join()
+    assert raised == kept == (2000 if hard == resource.RLIM_INFINITY else min(2000, hard))
 
 
 def test_a_closed_socket_has_no_way_back():

@@ -3,6 +3,8 @@
 import re
 import time
 import uuid
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import websocket
@@ -10,6 +12,7 @@ import websocket
 from tests.live.conftest import farewell, is_silent
 from tests.live.test_machine import end_everything
 from webapp.accounts import operations as accounts
+from webapp.dates import utcnow
 from webapp.live.browser import parse_topics
 
 
@@ -122,6 +125,17 @@ def test_the_end_of_all_sessions_closes_pages_too(site):
     assert farewell(ws) == 1008
     with pytest.raises(websocket.WebSocketBadStatusException), site.app.app_context():
         site.listen(guest)
+
+
+def test_a_log_out_closes_the_pages_of_that_browser_only(site):
+    guest = site.newcomer()
+    ws = site.follow(guest, "board")
+    with site.work():
+        session_id = guest.cookie.split(":")[-1]
+        accounts.revoke_jwt(session_id, user_id=guest.id, expires_at=utcnow() + timedelta(days=1))
+    assert farewell(ws) == 1008
+    elsewhere = replace(guest, cookie=guest.cookie + "x")
+    assert is_silent(site.follow(elsewhere, "board"))
 
 
 def test_what_a_page_says_is_not_heard(site, project_id):

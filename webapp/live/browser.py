@@ -63,7 +63,13 @@ class PageFeed:
             del self._pending[key]
             return
         channels = self._wanted(waiting.renderer, waiting.events[-1])
-        html = self._html(key, waiting) if channels else ""
+        try:
+            html = self._html(waiting) if channels else ""
+        except sqlalchemy.exc.DBAPIError:
+            raise  # this is tried again when the database is back
+        except BaseException:
+            del self._pending[key]
+            raise
         waiting.events = []
         self.tailer.call_later(CALM, partial(self._render, key))
         if html:
@@ -71,16 +77,10 @@ class PageFeed:
             for channel in channels:
                 self.hub.publish(channel, frame)
 
-    def _html(self, key: tuple[int, object], waiting: Pending) -> str:
+    def _html(self, waiting: Pending) -> str:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        try:
-            with app.test_request_context("/live", base_url=self._base_url):
-                return waiting.renderer.render(waiting.events)
-        except sqlalchemy.exc.DBAPIError:
-            raise  # this is tried again when the database is back
-        except BaseException:
-            self._pending.pop(key, None)
-            raise
+        with app.test_request_context("/live", base_url=self._base_url):
+            return waiting.renderer.render(waiting.events)
 
     def replay(self, client: Client, found: Iterable[Event], channels: frozenset[str]) -> None:
         """Render what these events changed, for one client and as much of it as these channels carry."""
@@ -88,11 +88,10 @@ class PageFeed:
         for event in found:
             for renderer in self._renderers.for_kind(event.kind):
                 if not channels.isdisjoint(_channel(topic, event) for topic in renderer.topics_of(event)):
-                    gathered.setdefault((id(renderer), renderer.group_by(event)), Pending(renderer)).events.append(
-                        event
-                    )
-        for key, waiting in gathered.items():
-            html = self._html(key, waiting)
+                    key = (id(renderer), renderer.group_by(event))
+                    gathered.setdefault(key, Pending(renderer)).events.append(event)
+        for waiting in gathered.values():
+            html = self._html(waiting)
             if html:
                 self.hub.send(client, frames.text(html))
 
@@ -153,7 +152,7 @@ class PageSocket:
         if missed is None:
             self._feed.hub.close(client, frames.SERVICE_RESTART, "Load the page again")
             return
-        self._feed.hub.join(client, [*channels_of_bearer(signed_in.actor), *channels])
+        self._feed.hub.join(client, [*channels_of_bearer(signed_in.actor, jti=signed_in.session_id), *channels])
         self._feed.replay(client, missed, frozenset(channels))
 
     def _missed(self) -> list[Event] | None:

@@ -9,6 +9,7 @@ import heapq
 import logging
 import math
 import os
+import resource
 import selectors
 import socket
 import threading
@@ -22,7 +23,9 @@ from itertools import count
 from webapp.live import frames
 from webapp.live.client import Client, Listener, PeerClosed, Phase, Refused
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("hohmann.live")
+
+OTHER_FILES = 512  # that a process may have open beside its websockets
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Hub:
         with self._lock:
             if self._thread is not None:
                 return
+            allow_open_files(self.limits.clients + OTHER_FILES)
             self._wake_reader, self._wake_writer = socket.socketpair()
             self._wake_reader.setblocking(False)
             self._wake_writer.setblocking(False)
@@ -351,3 +355,11 @@ class Hub:
         self._stop_by = deadline
         for client in list(self._clients):
             self._close(client, frames.GOING_AWAY, "Going away")
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process open that many files, as far as the system's hard limit permits; often the soft one is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

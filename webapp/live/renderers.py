@@ -24,8 +24,8 @@ class Renderer:
     """For events whose kind begins with `kind_prefix`: the topics that they concern, and their HTML.
 
     `render` gets all events of one group (default: of one subject) since it was last called, oldest first, and returns
-    HTML whose top-level elements carry an `id` (see docs/live-feed.md), or an empty text for nothing to show. All events
-    of a group concern the same topics in the same project.
+    HTML whose top-level elements carry an `id` (see docs/live-feed.md), or an empty text for nothing to show. All
+    events of a group concern the same topics in the same project.
     """
 
     kind_prefix: str
