@@ -25,8 +25,8 @@ function move(step) {
 
 // The verb of the marked row, else of the page: the same button that a mouse would press.
 function press(verb) {
-  const scope = marked()?.querySelector(`[data-key="${verb}"]`) ?? document.querySelector(`main [data-key="${verb}"]`);
-  if (scope && !scope.disabled) scope.click();
+  const buttons = [marked(), document.querySelector("main")].flatMap((scope) => [...(scope?.querySelectorAll(`[data-key="${verb}"]`) ?? [])]);
+  buttons.find((button) => !button.disabled && button.offsetParent !== null)?.click();
 }
 
 const ACTIONS = {

@@ -1,5 +1,6 @@
 // A log follows its tail until the reader scrolls up; a button brings them back to it. Search and level filter what is loaded.
 const NEAR = 40;
+const MOST_LINES = 5000;
 
 const atTail = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
 
@@ -40,12 +41,28 @@ function filterByForm(event) {
   }
 }
 
+// A flood of lines must not eat the browser's memory: who follows the tail keeps the newest, the rest stays on the server.
+function trim(log) {
+  if (log.dataset.following === "no") return;
+  for (let extra = log.childElementCount - MOST_LINES; extra > 0; extra--) log.firstElementChild.remove();
+}
+
 function changed(event) {
   const { element } = event.detail;
   const logs = element.matches?.("[data-live-log]") ? [element] : element.querySelectorAll("[data-live-log]");
   for (const log of logs) {
+    trim(log);
     filter(log);
     follow(log);
+  }
+}
+
+// A link to a line (#L12) that is not in the window: the server knows which window it is in.
+function seekLine() {
+  const number = /^#L(\d+)$/.exec(location.hash)?.[1];
+  const isAbsent = number && document.querySelector("[data-live-log]") && !document.getElementById(`L${number}`);
+  if (isAbsent && new URLSearchParams(location.search).get("line") !== number) {
+    location.replace(`${location.pathname}?line=${number}#L${number}`);
   }
 }
 
@@ -59,6 +76,12 @@ export function startLogs() {
       linked.scrollIntoView({ block: "center" });
     } else follow(log);
   }
+  seekLine();
+  addEventListener("hashchange", seekLine);
+  // A choice in a filter takes effect at once: the server chooses from everything, not only from what is loaded.
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-log-reload], [data-auto-submit] select")) event.target.form.requestSubmit();
+  });
   document.addEventListener("scroll", noteScroll, { capture: true, passive: true });
   document.addEventListener("input", filterByForm);
   document.addEventListener("live:changed", changed);

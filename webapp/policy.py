@@ -77,6 +77,23 @@ POLICY: dict[str, Access] = {
     # learns only from a close frame that its session has ended
     "live.machine": Access.PUBLIC,
     "live.page": Access.PUBLIC,
+    # jobs and runs: pages
+    "jobs.index": Access.SIGNED_IN,
+    "jobs.new": Access.SIGNED_IN,
+    "jobs.edit": Access.SIGNED_IN,
+    "jobs.show": Access.SIGNED_IN,
+    "jobs.run": Access.SIGNED_IN,
+    "jobs.pause": Access.SIGNED_IN,
+    "jobs.resume": Access.SIGNED_IN,
+    "jobs.delete": Access.SIGNED_IN,
+    "jobs.rows": Access.SIGNED_IN,
+    "jobs.redraw_tasks": Access.SIGNED_IN,
+    "jobs.preview_schedule": Access.SIGNED_IN,
+    "runs.index": Access.SIGNED_IN,
+    "runs.show": Access.SIGNED_IN,
+    "runs.download_log": Access.SIGNED_IN,
+    "runs.abort": Access.SIGNED_IN,
+    "runs.again": Access.SIGNED_IN,
     # contract 001: jobs and runs, also in contract 003's words
     "etl_api.list_jobs": Access.SIGNED_IN,
     "etl_api.create_job": Access.SIGNED_IN,
