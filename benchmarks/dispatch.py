@@ -2,8 +2,8 @@
 
 Start: from just before the POST to the first log line that the run's own code writes in its warm child process; runs
 are asked for one at a time, 30 to 90 ms apart. Throughput: a backlog of no-op runs, each a durable row with its log,
-its attempt and its rocket's history, done by two workers. Peers: procrastinate on PostgreSQL, huey on SQLite with fsync,
-two processes each.
+its attempt and its rocket's history, done by two workers. Peers: procrastinate on PostgreSQL and huey on SQLite with
+fsync, two processes each.
 """
 
 import argparse
