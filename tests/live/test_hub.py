@@ -1,5 +1,6 @@
 """The hub with real TCP sockets in one process: what it does with the quick, the slow, the silent and the rude."""
 
+import logging
 import multiprocessing
 import resource
 import socket
@@ -322,7 +323,8 @@ def test_a_message_over_the_limit_is_closed_with_1009(make_hub, connect):
         assert peer.farewell() == 1009
 
 
-def test_a_defect_behind_one_socket_ends_that_socket_only(hub, connect, caplog):
+def test_a_defect_behind_one_socket_ends_that_socket_only(hub, connect, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("hohmann.live"), "handlers", [caplog.handler])
     _, broken = connect(hub, Notes(fails=True))
     client, well = connect(hub)
     broken.say(TextMessage(data="hello"))
