@@ -100,8 +100,8 @@ def make_job(*, tasks: list[dict[str, Any]] | None = None, **facts: Any) -> Job:
 def make_task_facts(*, source: str = "absent.csv", target: str = "out.duckdb", table: str = "rows") -> dict[str, Any]:
     """Extractor and loader of one task, CSV to DuckDB."""
     return {
-        "extractor": {"type": "CSV", "path": source},
-        "loader": {"type": "DuckDB", "db_path": target, "table_name": table},
+        "extractor": {"type": "csv", "path": source},
+        "loader": {"type": "duckdb", "db_path": target, "table_name": table},
     }
 
 

@@ -238,5 +238,6 @@ def document_settings() -> list[tuple[str, str, str]]:
     for item in fields(Settings):
         default = item.default if item.default is not MISSING else ""
         unit = f" In {item.metadata['unit']}." if item.metadata["unit"] else ""
-        rows.append((item.name.upper(), "" if default in ("", None, ()) else str(default), item.metadata["doc"] + unit))
+        shown = str(int(default)) if isinstance(default, bool) else str(default)
+        rows.append((item.name.upper(), "" if default in ("", None, ()) else shown, item.metadata["doc"] + unit))
     return rows
