@@ -4,9 +4,10 @@ Plain rows are read, not ORM objects: a board has hundreds of them, and nothing 
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,7 +58,8 @@ class Card:
     waits_since: datetime | None
     failing_since: datetime | None
     landed_with_doubt: bool
-    strip: tuple[Mark, ...]
+    strip_key: Hashable  # names what the strip shows
+    strip: tuple[Mark, ...] = field(compare=False)
 
     @property
     def has_job(self) -> bool:
@@ -164,8 +166,8 @@ def list_fleet(actor: Actor, wanted: Filter, *, cursor: int | None, limit: int) 
     return _cards(db.session.execute(_as_rows(query).order_by(Rocket.number.desc()).limit(limit)).all())
 
 
-def summarise(project_ids: Collection[uuid.UUID]) -> Summary:
-    """Counts, next departures and late runs of these projects."""
+def summarise(project_ids: Collection[uuid.UUID], counts: Mapping[RocketState, int] | None = None) -> Summary:
+    """Counts (where they are not known yet), next departures and late runs of these projects."""
     now = utcnow()
     departures = db.session.execute(
         sa.select(Job.id, Job.name, Job.next_run_at)
@@ -177,7 +179,7 @@ def summarise(project_ids: Collection[uuid.UUID]) -> Summary:
         Run.state == RunState.QUEUED, Run.available_at < now - WAITS_TOO_LONG, Run.project_id.in_(project_ids)
     )
     return Summary(
-        counts=count_by_state(sa.select(Rocket).where(Rocket.project_id.in_(project_ids))),
+        counts=counts or count_by_state(sa.select(Rocket).where(Rocket.project_id.in_(project_ids))),
         departures=[Departure(job_id, name, at) for job_id, name, at in departures.tuples() if at is not None],
         late=db.session.scalar(late) or 0,
     )
@@ -258,9 +260,23 @@ def _rows(rockets: sa.Select[Rocket], *, limit: int) -> Sequence[BoardRow]:
 def _cards(rows: Sequence[BoardRow]) -> list[Card]:
     job_ids = [row.job_id for row in rows if row.job_id]
     strips = marks.last_marks(job_ids)
-    failing = marks.failing_since([job_id for job_id in job_ids if _ends_in_failure(strips.get(job_id, ()))])
+    failing = _failing_since(strips)
     now = utcnow()
     return [_card(row, tuple(strips.get(row.job_id, ())), failing.get(row.job_id), now) for row in rows]
+
+
+def _failing_since(strips: Mapping[uuid.UUID, Sequence[Mark]]) -> dict[uuid.UUID, datetime | None]:
+    """Since when the jobs fail whose last run failed; the history is read only where the strip is too short."""
+    found: dict[uuid.UUID, datetime | None] = {}
+    unknown = []
+    for job_id, strip in strips.items():
+        failed = list(takewhile(lambda mark: mark.status != RunState.SUCCEEDED, reversed(strip)))
+        ended = [mark for mark in failed if mark.status == RunState.FAILED]
+        if ended and len(failed) < len(strip):
+            found[job_id] = ended[-1].finished_at
+        elif ended:
+            unknown.append(job_id)
+    return {**found, **marks.failing_since(unknown)}
 
 
 def _card(row: BoardRow, strip: tuple[Mark, ...], failing_since: datetime | None, now: datetime) -> Card:
@@ -289,8 +305,16 @@ def _card(row: BoardRow, strip: tuple[Mark, ...], failing_since: datetime | None
         waits_since=waiting.available_at if waiting else None,
         failing_since=failing_since,
         landed_with_doubt=bool(row.state is RocketState.LANDED_ON_MARS and strip and strip[-1].doubt),
+        strip_key=_key_of(strip),
         strip=strip,
     )
+
+
+def _key_of(strip: Sequence[Mark]) -> Hashable:
+    """Equal for strips that look the same: runs that have ended do not change any more."""
+    if not strip:
+        return None
+    return strip[0].number, strip[-1].number, tuple((m.number, m.status) for m in strip if m.finished_at is None)
 
 
 def _flight(row: BoardRow, active: Mark | None, now: datetime) -> tuple[datetime | None, datetime | None, float]:
@@ -302,15 +326,10 @@ def _flight(row: BoardRow, active: Mark | None, now: datetime) -> tuple[datetime
     if row.counting_since is not None and row.estimated_time > 0:
         arrives = row.counting_since + timedelta(seconds=row.estimated_time)
     if active is not None and active.fraction:
-        return departed, arrives, min(active.fraction, 1.0)
+        return departed, arrives, round(min(active.fraction, 1.0), 2)
     if arrives is None or arrives <= departed:
         return departed, None, JUST_LAUNCHED
-    return departed, arrives, max(0.0, min((now - departed) / (arrives - departed), 0.995))
+    return departed, arrives, round(max(0.0, min((now - departed) / (arrives - departed), 0.995)), 2)
 
 
 JUST_LAUNCHED = 0.12  # where a rocket is drawn whose way nobody knows the length of
-
-
-def _ends_in_failure(marks: Sequence[Mark]) -> bool:
-    ended = [mark.status for mark in marks if mark.status in (RunState.SUCCEEDED, RunState.FAILED)]
-    return bool(ended) and ended[-1] == RunState.FAILED

@@ -1,7 +1,7 @@
 """The HTML door of the fleet: the board, the list, a rocket's page, and the sample mission."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, flash, g, redirect, render_template, request
@@ -15,7 +15,7 @@ from webapp.errors import NotSignedIn
 from webapp.jobs import sample
 from webapp.live import renderers_of
 from webapp.rockets import board, news, operations
-from webapp.rockets.board import Card, Filter
+from webapp.rockets.board import Card, Column, Filter
 from webapp.rockets.forms import FlightForm
 from webapp.rockets.models import Rocket
 from webapp.rockets.operations import RocketPatch
@@ -59,20 +59,21 @@ def show_board() -> ResponseReturnValue:
     actor = guard.actor()
     latest = events.latest_id()  # before anything is read, so that nothing is missed in between
     wanted, view = wanted_from(request.args), request.args.get("view", "cards")
+    columns = board.look_at_board(actor, wanted)
     return render_template(
         "rockets/board.html",
         latest=latest,
         wanted=wanted,
         view=view if view in VIEWS else "cards",
         views={name: address_with(view=None if name == "cards" else name) for name in VIEWS},
-        columns=board.look_at_board(actor, wanted),
-        summary=board.summarise(actor.project_ids),
+        columns=columns,
+        summary=board.summarise(actor.project_ids, {column.state: column.total for column in columns}),
         owners=board.owners(actor),
         most=board.CARDS_A_COLUMN,
         empty_words=EMPTY_COLUMNS,
         topic="board" if not wanted and len(actor.project_ids) == 1 else "board_part",
         queue=runs.look_at_queue(),
-        sample=sample_card(actor),
+        sample=sample_card(actor, columns),
         here=request.full_path.rstrip("?"),
     )
 
@@ -95,11 +96,12 @@ def address_with(**changes: str | None) -> str:
     return request.path + ("?" + urlencode(query) if query else "")
 
 
-def sample_card(actor: Actor) -> Card | None:
+def sample_card(actor: Actor, columns: Sequence[Column]) -> Card | None:
     """The sample mission's rocket, None when it was removed."""
-    job = sample.find_sample(actor)
+    shown = next((card for column in columns for card in column.cards if card.is_sample), None)
+    job = None if shown else sample.find_sample(actor)
     rocket = operations.rocket_of_job(job.id) if job else None
-    return board.cards_of([rocket.id])[0] if rocket else None
+    return board.cards_of([rocket.id])[0] if rocket else shown
 
 
 @door.get("/board/crew")

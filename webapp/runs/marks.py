@@ -17,7 +17,7 @@ from webapp.runs.states import RunState
 STRIP_LENGTH = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """One run as a strip or a trend shows it."""
 
@@ -30,6 +30,7 @@ class Mark:
     at: datetime
     error: str | None
     available_at: datetime
+    finished_at: datetime | None
     fraction: float | None
 
     @property
@@ -62,8 +63,41 @@ _COLUMNS = (
 )
 
 
+#: Strips in which nothing can change any more, by job and length, with the number of the run that ends them: to read
+#: the number of each job's last run costs a tenth of reading its last twenty.
+_kept: dict[tuple[uuid.UUID, int], tuple[int, list[Mark]]] = {}
+KEPT_STRIPS = 600
+
+
 def last_marks(job_ids: Collection[uuid.UUID], *, count: int = STRIP_LENGTH) -> Mapping[uuid.UUID, list[Mark]]:
     """The last runs of each of these jobs, oldest first, as many as `count` each; jobs without runs have none."""
+    found: dict[uuid.UUID, list[Mark]] = {}
+    unknown = []
+    for job_id, number in _last_numbers(job_ids).items():
+        kept = _kept.get((job_id, count))
+        if kept and kept[0] == number:
+            found[job_id] = kept[1]
+        else:
+            unknown.append(job_id)
+    for job_id, marks in _read_marks(unknown, count).items():
+        found[job_id] = marks
+        if all(RunState(mark.status).is_final for mark in marks):
+            if len(_kept) >= KEPT_STRIPS:
+                _kept.clear()
+            _kept[job_id, count] = (marks[-1].number, marks)
+    return found
+
+
+def _last_numbers(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The number of the last run of each of these jobs that has one."""
+    if not job_ids:
+        return {}
+    last = sa.select(sa.func.max(Run.number)).where(Run.job_id == Job.id).scalar_subquery()
+    rows = db.session.execute(sa.select(Job.id, last).where(Job.id.in_(job_ids))).tuples()
+    return {job_id: number for job_id, number in rows if number is not None}
+
+
+def _read_marks(job_ids: Collection[uuid.UUID], count: int) -> dict[uuid.UUID, list[Mark]]:
     found: dict[uuid.UUID, list[Mark]] = defaultdict(list)
     if not job_ids:
         return found
@@ -99,6 +133,7 @@ def _mark(row: sa.Row[*tuple[Any, ...]]) -> Mark:
         at=row.created_at,
         error=row.error_message,
         available_at=row.available_at,
+        finished_at=row.finished_at,
         fraction=row.fraction,
     )
 
