@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from webapp import db as database
 from webapp.accounts.revocation import Epoch
 from webapp.config import Settings
+from webapp.cookies import LeanSessions
 from webapp.secrets import Vault
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,23 +25,27 @@ class Hohmann(Flask):
 
     def dispatch_request(self) -> ResponseReturnValue:
         """Run the door, and commit when its answer is known to be good."""
-        session = database.db.session()
         try:
             response = self.make_response(super().dispatch_request())
             if request.method in SAFE_METHODS or response.status_code >= 400:
-                database.abandon(session)
+                database.abandon_any()
             else:
-                database.commit(session)
+                database.commit(database.db.session())
         except BaseException:
-            database.abandon(session)
+            database.abandon_any()
             raise
         return response
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No door here is a coroutine, so none is looked at for being one, at each request anew."""
+        return func
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The application for these settings (default: those of the environment). Raises ConfigError."""
     settings = settings or Settings.from_environment()
     app = Hohmann(__name__, template_folder="../templates", static_folder="../static")
+    app.session_interface = LeanSessions()
     app.extensions["settings"] = settings
     _configure(app, settings)
     database.init_db(app, settings)

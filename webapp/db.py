@@ -217,6 +217,12 @@ def abandon(session: Session) -> None:
     session.info.clear()
 
 
+def abandon_any() -> None:
+    """Abandon the unit of work, if one was begun: a list that the driver itself reads begins none."""
+    if db.session.registry.has():
+        abandon(db.session())
+
+
 def let_go() -> None:
     """End the transaction so that slow work which needs no database (hashing a password) holds no lock.
 

@@ -33,7 +33,15 @@ AUDIENCE = "hohmann"
 _LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
-login_manager = LoginManager()
+
+class Logins(LoginManager):  # type: ignore[misc]
+    """Flask-Login without its "remember me", which would open the session after every request of a machine, too."""
+
+    def _update_remember_cookie(self, response: Response) -> Response:
+        return response
+
+
+login_manager = Logins()
 csrf = CSRFProtect()
 jwt = JWTManager()
 

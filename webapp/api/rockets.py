@@ -14,7 +14,7 @@ from webapp.api.words import STATUS_WORDS, Contract, states_called
 from webapp.dates import utcnow
 from webapp.rockets import listing
 from webapp.rockets import operations as rockets
-from webapp.rockets.listing import RocketFilter, RocketRow
+from webapp.rockets.listing import RocketFilter
 from webapp.rockets.models import Rocket
 from webapp.rockets.operations import RocketPatch
 from webapp.rockets.states import RocketState
@@ -84,9 +84,9 @@ def create_job() -> Response:
 def list_jobs() -> Response:
     """The rockets of the visitor's projects, newest first, a bare array; in pages when `limit` is given."""
     query = read_query(RocketQuery)
-    rows = listing.page_of_rockets(guard.actor(), RocketFilter(**dict(query)), now=utcnow())
-    is_full = query.limit is not None and len(rows) == query.limit
-    return point_to_next(answer([show_row(row) for row in rows]), rows[-1].number if is_full else None)
+    page = listing.page_of_rockets(guard.actor(), RocketFilter(**dict(query)), now=utcnow(), words=WORD_OF_VALUE)
+    is_full = query.limit is not None and len(page.rockets) == query.limit
+    return point_to_next(answer(page.rockets), page.last if is_full else None)
 
 
 @door.get("/job/<job_id>")
@@ -138,7 +138,7 @@ def list_history(job_id: str) -> Response:
 
 
 def show_rocket(rocket: Rocket) -> dict[str, Any]:
-    """A rocket in the contract's words."""
+    """A rocket in the contract's words; lists have the same keys in the same order."""
     return {
         "id": rocket.id,
         "state": rocket.state,
@@ -152,22 +152,4 @@ def show_rocket(rocket: Rocket) -> dict[str, Any]:
         "job_id": rocket.job_id,
         "created_at": rocket.created_at,
         "updated_at": rocket.updated_at,
-    }
-
-
-def show_row(row: RocketRow) -> dict[str, Any]:
-    """A rocket of a list, with the same keys in the same order."""
-    return {
-        "id": row.id,
-        "state": row.state,
-        "source": row.source,
-        "destination": row.destination,
-        "location": row.location,
-        "estimated_time": row.estimated_time,
-        "status": WORD_OF_VALUE[row.status],
-        "airflow_dag_run_id": row.airflow_dag_run_id,
-        "user_id": row.user_id,
-        "job_id": row.job_id,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
     }

@@ -4,6 +4,7 @@ Measured: with 100,000 rockets a page of 50 costs half of what the same page cos
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -34,42 +35,54 @@ class RocketFilter:
     limit: int | None = None
 
 
-class RocketRow(NamedTuple):
-    """A rocket in a list. Ids and instants are as they go on the wire; the time is what is left of it now."""
+class Page(NamedTuple):
+    """Rockets as they go on the wire, with the time that is left now; and the number of the last one."""
 
-    number: int
-    id: str
-    state: str
-    source: str
-    destination: str
-    location: str
-    estimated_time: int
-    status: str
-    airflow_dag_run_id: str | None
-    user_id: str | None
-    job_id: str | None
-    created_at: str | datetime
-    updated_at: str | datetime
+    rockets: list[dict[str, Any]]
+    last: int | None
 
 
-def page_of_rockets(actor: Actor, wanted: RocketFilter, *, now: datetime) -> list[RocketRow]:
-    """The rockets of the actor's projects that are wanted, newest first, all of them without a limit."""
+def page_of_rockets(actor: Actor, wanted: RocketFilter, *, now: datetime, words: Mapping[str, str]) -> Page:
+    """The rockets of the actor's projects that are wanted, newest first, all of them without a limit.
+
+    `words` says how the reader calls each status.
+    """
     if not actor.project_ids:
-        return []
+        return Page([], None)
     dialect = db.engine.dialect.name
     conditions, values = _conditions(actor, wanted, dialect)
     sql = f"SELECT {_COLUMNS} FROM rocket r WHERE {' AND '.join(conditions)} ORDER BY r.number DESC"  # noqa: S608
     if wanted.limit is not None:
         sql += " LIMIT ?"
         values.append(wanted.limit)
-    if dialect == "postgresql":
-        return [_from_postgresql(row, now) for row in _read(sql.replace("?", "%s"), values)]
-    return [_from_sqlite(row, now) for row in _read(sql, values)]
+    is_postgresql = dialect == "postgresql"
+    rows = _read(sql.replace("?", "%s") if is_postgresql else sql, tuple(values), is_postgresql)
+    show = _from_postgresql if is_postgresql else _from_sqlite
+    return Page([show(row, now, words) for row in rows], rows[-1][0] if rows else None)
 
 
-def _read(sql: str, values: list[Any]) -> list[Any]:
-    with db.engine.connect() as connection:
-        return list(connection.exec_driver_sql(sql, tuple(values)).fetchall())
+def _read(sql: str, values: tuple[Any, ...], is_postgresql: bool) -> list[Any]:
+    """All rows, by the driver's own cursor; one statement, so without a transaction around it."""
+    engine = db.engine
+    connection = engine.raw_connection()
+    driver: Any = connection.driver_connection
+    try:
+        if is_postgresql:
+            driver.autocommit = True
+        try:
+            cursor = connection.cursor()
+            cursor.execute(sql, values)
+            return list(cursor.fetchall())
+        finally:
+            if is_postgresql and not driver.closed:
+                driver.autocommit = False
+    except engine.dialect.loaded_dbapi.Error:
+        # The connection was lost while it lay in the pool, or worse. SQLAlchemy knows what to do about either.
+        connection.invalidate()
+        with engine.connect() as careful:
+            return list(careful.exec_driver_sql(sql, values).fetchall())
+    finally:
+        connection.close()
 
 
 def _conditions(actor: Actor, wanted: RocketFilter, dialect: str) -> tuple[list[str], list[Any]]:
@@ -101,29 +114,41 @@ def _escape(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _from_sqlite(row: Any, now: datetime) -> RocketRow:
-    number, id_, state, source, destination, location, seconds, since, status, flight, user, job, created, updated = row
+def _from_sqlite(row: Any, now: datetime, words: Mapping[str, str]) -> dict[str, Any]:
+    _, rocket, state, source, destination, location, seconds, since, status, flight, user, job, created, updated = row
     if since is not None:
         seconds = count_down(seconds, datetime.fromisoformat(since).replace(tzinfo=UTC), now)
-    return RocketRow(
-        number, _dashed(id_), state, source, destination, location, seconds, status, flight,
-        user and _dashed(user), job and _dashed(job), _rfc3339(created), _rfc3339(updated),
-    )  # fmt: skip
+    return {
+        "id": f"{rocket[:8]}-{rocket[8:12]}-{rocket[12:16]}-{rocket[16:20]}-{rocket[20:]}",
+        "state": state,
+        "source": source,
+        "destination": destination,
+        "location": location,
+        "estimated_time": seconds,
+        "status": words[status],
+        "airflow_dag_run_id": flight,
+        "user_id": user and f"{user[:8]}-{user[8:12]}-{user[12:16]}-{user[16:20]}-{user[20:]}",
+        "job_id": job and f"{job[:8]}-{job[8:12]}-{job[12:16]}-{job[16:20]}-{job[20:]}",
+        "created_at": f"{created[:10]}T{created[11:]}Z",
+        "updated_at": f"{updated[:10]}T{updated[11:]}Z",
+    }
 
 
-def _dashed(text: str) -> str:
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _rfc3339(text: str) -> str:
-    return f"{text[:10]}T{text[11:]}Z"
-
-
-def _from_postgresql(row: Any, now: datetime) -> RocketRow:
-    number, id_, state, source, destination, location, seconds, since, status, flight, user, job, created, updated = row
+def _from_postgresql(row: Any, now: datetime, words: Mapping[str, str]) -> dict[str, Any]:
+    _, rocket, state, source, destination, location, seconds, since, status, flight, user, job, created, updated = row
     if since is not None:
         seconds = count_down(seconds, since, now)
-    return RocketRow(
-        number, str(id_), state, source, destination, location, seconds, status, flight,
-        user and str(user), job and str(job), created.astimezone(UTC), updated.astimezone(UTC),
-    )  # fmt: skip
+    return {
+        "id": rocket,
+        "state": state,
+        "source": source,
+        "destination": destination,
+        "location": location,
+        "estimated_time": seconds,
+        "status": words[status],
+        "airflow_dag_run_id": flight,
+        "user_id": user,
+        "job_id": job,
+        "created_at": created.astimezone(UTC),
+        "updated_at": updated.astimezone(UTC),
+    }
