@@ -12,17 +12,18 @@ export const keepOpenState = {
     return !(detail.attrName === "open" && element.matches("details, dialog"));
   },
   htmx_before_morph_node(element, detail) {
-    return !(element.hasAttribute("data-live-log") && keepLines(element, detail.newNode));
+    // A log keeps the lines that it has, the page brings only the newest: those that are missing are added. When the two do
+    // not touch (a long time offline), the fresh ones take its place: nothing may be missing in between unnoticed.
+    if (!element.hasAttribute("data-live-log") || element.id !== detail.newNode.id) return true;
+    const missing = unknown(detail.newNode.children);
+    if (element.childElementCount && missing.length && missing.length === detail.newNode.childElementCount) return true;
+    element.append(...missing);
+    return false;
   },
 };
 
-// A log may show more lines than a fresh page of them: those that it lacks are added, none of its own go. When the two do
-// not touch (a long time offline), the fresh ones take its place.
-function keepLines(log, fresh) {
-  const lines = [...fresh.children];
-  if (log.childElementCount && !lines.some((line) => line.id && log.querySelector(`#${CSS.escape(line.id)}`))) return false;
-  log.append(...lines.filter((line) => !log.querySelector(`#${CSS.escape(line.id)}`)).map((line) => line.cloneNode(true)));
-  return true;
+function unknown(children) {
+  return [...children].filter((child) => !child.id || !document.getElementById(child.id));
 }
 
 function replace(old, fresh) {
