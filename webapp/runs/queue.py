@@ -126,8 +126,21 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
         if not found or len(claimed) >= limit:
             break
     db.session.flush()
-    announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in claimed])
     return [_lease(run) for run in claimed]
+
+
+def announce_claims(leases: Sequence[Lease]) -> None:
+    """Tell the fleet and the event log that these runs have started.
+
+    A step of its own, so that the work starts as soon as its lease is committed and not after all that follows from it.
+    Should the worker die in between, whoever recovers the run announces what becomes of it.
+    """
+    tokens = {lease.run_id: lease.token for lease in leases}
+    if not tokens:
+        return
+    query = sa.select(Run).where(Run.id.in_(tokens)).order_by(Run.number).options(defer(Run.spec)).with_for_update()
+    started = [run for run in db.session.scalars(query) if run.lease_token == tokens[run.id]]
+    announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in started])
 
 
 @dataclass
@@ -215,11 +228,13 @@ def _totals_before(run: Run) -> Totals:
     return Totals(**{item.name: sum(receipt[item.name] for receipt in receipts) for item in fields(Totals)})
 
 
-def next_due() -> datetime | None:
-    """When the next queued run that waits for its time becomes due."""
-    return db.session.scalar(
-        sa.select(sa.func.min(Run.available_at)).where(Run.state == RunState.QUEUED, Run.available_at > utcnow())
-    )
+def look_ahead() -> tuple[bool, datetime | None]:
+    """Whether a queued run is due, and when the next one that still waits for its time will be."""
+    now = utcnow()
+    first = sa.func.min(Run.available_at)
+    query = sa.select(first, first.filter(Run.available_at > now)).where(Run.state == RunState.QUEUED)
+    earliest, later = db.session.execute(query).tuples().one()
+    return earliest is not None and earliest <= now, later
 
 
 # --- heartbeats -------------------------------------------------------------------------------------------------------

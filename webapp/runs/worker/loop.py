@@ -23,18 +23,19 @@ from setproctitle import setproctitle
 from webapp import db as database
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.db import db, unit_of_work
+from webapp.db import db, reading, unit_of_work
 from webapp.runs.chores import Chore, chores_of
 from webapp.runs.queue import (
     Lease,
     Outcome,
     Report,
     Step,
+    announce_claims,
     apply_reports,
     beat,
     claim_runs,
+    look_ahead,
     look_at_leases,
-    next_due,
     sign_off,
 )
 from webapp.runs.recovery import release_runs, worker_name
@@ -73,6 +74,7 @@ class WorkerLoop:
         self.mean_seconds = 1.0
         self.stopping = False
         self.look_for_cancels = False
+        self.launched: list[Lease] = []  # started, but not yet announced
         self.wants_look = True
         self.database_back_at = 0.0
         self.patient_until = 0.0
@@ -130,7 +132,7 @@ class WorkerLoop:
         due = [self.next_beat, self.next_look, *self.chore_due.values()]
         if self.reports:
             due.append(self._write_at())
-        if self.wants_look and self._room():
+        if self.launched or (self.wants_look and self._room()):
             due.append(0.0)
         due += [now + 0.5 for child in self.crew.children if child.flight]
         return max(0.0, max(min(due), self.database_back_at) - now)
@@ -336,28 +338,42 @@ class WorkerLoop:
         now = time.monotonic()
         writes = bool(self.reports) and now >= self._write_at()
         room = self._room()
-        looks = room > 0 and (self.wants_look or now >= self.next_look)
-        if not writes and not looks and not self.look_for_cancels:
+        looks = room > 0 and (self.wants_look or now >= self.next_look) and self._something_is_due(now)
+        held = self._held()
+        asks = self.look_for_cancels and bool(held)
+        if not (writes or looks or asks or self.launched):
             return
         reports = list(self.reports.values()) if writes else []
-        held = self._held()
+        launched, self.launched = self.launched, []
         with unit_of_work():
+            announce_claims(launched)
             apply_reports(reports)
             leases = claim_runs(self.name, limit=room, settings=self.settings) if looks else []
-            due = next_due() if looks and len(leases) < room else None
-            pulse = look_at_leases(held) if self.look_for_cancels else None
+            pulse = look_at_leases(held) if asks else None
         for report in reports:
             self.reports.pop(report.lease.run_id, None)
         self.look_for_cancels = False
         if pulse:
             self._obey(pulse.to_cancel, pulse.lost)
-        if looks:
-            self.next_look = now + min(LOOK_SECONDS, _seconds_until(due))
+        if leases:
+            self._begin(leases, now, was_idle=not held)
             self.wants_look = len(leases) == room
-            if leases and not held:
-                self.crew.hold.prolong(now + self.settings.lease_seconds)
-                self.next_beat = min(self.next_beat, now + self.settings.heartbeat_seconds)
-            self._hand_out(leases)
+
+    def _something_is_due(self, now: float) -> bool:
+        """A look that takes no lock: most signals are for another worker, and the lock of SQLite is everybody's."""
+        with reading():
+            is_due, later = look_ahead()
+        self.next_look = now + min(LOOK_SECONDS, _seconds_until(later))
+        self.wants_look = False
+        return is_due
+
+    def _begin(self, leases: list[Lease], now: float, *, was_idle: bool) -> None:
+        """Start what was claimed first; that it has started is announced right after."""
+        if was_idle:
+            self.crew.hold.prolong(now + self.settings.lease_seconds)
+            self.next_beat = min(self.next_beat, now + self.settings.heartbeat_seconds)
+        self._hand_out(leases)
+        self.launched += leases
 
     def _hand_out(self, leases: list[Lease]) -> None:
         for lease in leases:
