@@ -1,5 +1,11 @@
 """What gunicorn serves: `gunicorn wsgi:app`."""
 
-from webapp import create_app
+import sys
 
-app = create_app()
+from webapp import create_app
+from webapp.config import ConfigError
+
+try:
+    app = create_app()
+except ConfigError as error:
+    sys.exit(f"Hohmann cannot start. {error}")
