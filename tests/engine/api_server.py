@@ -1,6 +1,7 @@
 """A real HTTP server for tests, whose answers are functions; it counts what it was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(answer: Answerer) -> Iterator[ApiServer]:
+def api_server(answer: Answerer, *, tls: ssl.SSLContext | None = None) -> Iterator[ApiServer]:
     """Serve until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,11 +77,13 @@ def api_server(answer: Answerer) -> Iterator[ApiServer]:
         def handle(self) -> None:
             try:
                 super().handle()
-            except (ConnectionError, TimeoutError):
+            except (ConnectionError, TimeoutError, ssl.SSLError):
                 self.close_connection = True
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     seen = ApiServer(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -3,10 +3,14 @@
 import datetime
 import gzip
 import json
+import ssl
 import time
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.engine.api_server import Asked, Reply, api_server
 from tests.engine.conftest import World
@@ -30,7 +34,7 @@ def test_an_array_of_objects_becomes_rows(world: World) -> None:
     receipt = serve_one(world, [{"id": 1, "name": "tin"}, {"id": 2, "name": None, "price": 2.5}])
     assert world.query("FROM orders") == [(1, "tin", None), (2, None, 2.5)]
     assert (receipt.rows_read, receipt.rows_written, receipt.rows_found, receipt.doubt) == (2, 2, 2, None)
-    assert world.heard.ended == ["fetch", "load", "verify", "commit"]
+    assert world.heard.ended == ["fetch", "open", "load", "verify", "commit"]
 
 
 def test_one_object_becomes_one_row(world: World) -> None:
@@ -291,3 +295,68 @@ def test_many_pages_take_bounded_memory_and_keep_their_types(world: World, monke
     assert world.query("SELECT count(*), count(DISTINCT id), sum(v), count(late) FROM orders") == [
         (500, 500, 50 * (sum(range(10)) + 2.5), 150)
     ]
+
+
+@pytest.mark.parametrize(("mode", "left"), [("replace", 0), ("append", 2), ("upsert", 2)])
+def test_an_api_without_records_is_an_empty_load_of_a_known_table(world: World, mode: str, left: int) -> None:
+    serve_one(world, [{"id": 1}, {"id": 2}])
+    loader = {**LOADER, "mode": mode, "key": ["id"] if mode == "upsert" else []}
+    with api_server(lambda asked: Reply([])) as server:
+        receipt = run_task({"type": "api", "url": server.url}, loader, world.context(allow_private_addresses=True))
+    assert world.query("SELECT count(*) FROM orders") == [(left,)]
+    assert (receipt.rows_read, receipt.rows_written, receipt.rows_found, receipt.doubt) == (0, 0, 0, None)
+
+
+def test_offsets_go_on_by_what_came_when_the_server_sets_its_own_page_size(world: World) -> None:
+    def answer(asked: Asked) -> Reply:
+        start = int(asked.params["offset"])
+        return Reply(ROWS[start : start + 10])
+
+    with api_server(answer) as server:
+        load(world, server.url, pagination={"type": "offset", "limit": 5})
+    assert world.query("SELECT count(*), count(DISTINCT id) FROM orders") == [(25, 25)]
+
+
+def test_a_page_counted_beyond_the_end_may_fail(world: World) -> None:
+    def answer(asked: Asked) -> Reply:
+        start = int(asked.params["offset"])
+        return Reply(ROWS[start : start + 10]) if start < 25 else Reply({"error": "no such page"}, 404)
+
+    with api_server(answer) as server:
+        assert load(world, server.url, pagination={"type": "offset", "limit": 10}).rows_found == 25
+
+
+@pytest.fixture
+def tls(tmp_path: Any) -> ssl.SSLContext:
+    """A server context whose certificate is for localhost only and signed by itself, in cert.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    return context
+
+
+def test_tls_is_checked_for_the_name_although_the_address_is_pinned(
+    world: World, tls: ssl.SSLContext, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with api_server(lambda asked: Reply([{"id": 1}]), tls=tls) as server:
+        with pytest.raises(EngineError, match="TLS") as caught:
+            load(world, f"https://localhost:{server.port}/", retries=0)
+        assert caught.value.permanent
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        assert load(world, f"https://localhost:{server.port}/", retries=0).rows_found == 1
+        with pytest.raises(EngineError, match="TLS"):
+            load(world, f"https://127.0.0.1:{server.port}/", retries=0)

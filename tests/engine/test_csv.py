@@ -27,7 +27,7 @@ def test_a_csv_file_becomes_a_table_with_inferred_types(world: World) -> None:
 def test_each_step_is_told_and_timed(world: World) -> None:
     world.write_csv("orders.csv", ORDERS)
     receipt = world.load("orders.csv")
-    assert world.heard.started == world.heard.ended == ["prepare", "load", "verify", "commit"]
+    assert world.heard.started == world.heard.ended == ["prepare", "open", "load", "verify", "commit"]
     assert set(receipt.seconds) == set(world.heard.started)
     assert world.heard.moved[-1] == (2, 2, receipt.bytes_read, 1.0)
 
@@ -213,3 +213,34 @@ def test_null_values_are_only_those_named(world: World) -> None:
     world.write("a.csv", 'a,b\nNA,1\n"",NA\n')
     world.load("a.csv", null_values=["NA"], columns={"a": "VARCHAR"})
     assert world.query("FROM orders") == [(None, 1), ("", None)]
+
+
+def test_without_a_quote_every_quote_is_text(world: World) -> None:
+    world.write(
+        "a.csv",
+        'a,b\n"x,y"\n',
+    )
+    world.load("a.csv", quote="")
+    assert world.query("FROM orders") == [('"x', 'y"')]
+
+
+def test_another_quote_and_escape_are_understood(world: World) -> None:
+    world.write("a.csv", "a;b\n'it\\'s; here';2\n")
+    world.load("a.csv", quote="'", escape="\\")
+    assert world.query("FROM orders") == [("it's; here", 2)]
+
+
+def test_a_guess_corrected_by_all_rows_still_fits_the_table_it_is_added_to(world: World) -> None:
+    world.write("a.csv", "id,price,note\n1,2.5,x\n")
+    world.load("a.csv")
+    world.write("a.csv", "id,price,note\n" + "1,,5\n" * 60_000 + "2,,text\n")
+    receipt = world.load("a.csv", mode="append")
+    assert (receipt.rows_found, receipt.schema_changes) == (60_001, [])
+
+
+def test_rows_that_do_not_agree_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from webapp.engine.tables import TableLoad
+
+    monkeypatch.setattr(TableLoad, "_count", lambda self, table: 1)
+    world.write_csv("orders.csv", ORDERS)
+    assert world.load("orders.csv").doubt == "2 rows were read, 2 written and 1 found in the table afterwards"

@@ -97,8 +97,14 @@ def _relation(
 def _looked_through(source: Source, error: duckdb.Error) -> Source | None:
     if not guessed_type_failed(error):
         return None
-    relation = source.relation[:-1] + ", sample_size = -1)"
-    return replace(source, relation=relation, wider=lambda _error: None)
+    whole = replace(source, relation=source.relation[:-1] + ", sample_size = -1)", wider=lambda _error: None)
+    retyped = source.retyped
+    if retyped is None:
+        return whole
+    return replace(
+        whole,
+        retyped=lambda types: replace(retyped(types), relation=retyped(types).relation[:-1] + ", sample_size = -1)"),
+    )
 
 
 def _retyped(source: Source, spec: CsvExtractor, files: list[Path], delimiter: str, types: dict[str, str]) -> Source:

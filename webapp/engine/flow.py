@@ -1,5 +1,6 @@
 """The way of the rows: prepare the source, open the database, load, count, commit."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from webapp.engine.api_pages import api_source
 from webapp.engine.context import Context
 from webapp.engine.csv_files import csv_source
 from webapp.engine.database import writing
-from webapp.engine.errors import Cancelled
+from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 from webapp.engine.faults import explained
 from webapp.engine.names import TableName
 from webapp.engine.parquet_files import parquet_source
@@ -25,8 +26,10 @@ def move(extractor: Extractor, loader: Loader, database: Path | None, context: C
     with steps.step("fetch" if isinstance(extractor, ApiExtractor) else "prepare"):
         source = _prepared(extractor, context)
     shown = shown_file(loader)
-    with explained(source, shown), writing(database, context, shown=shown, may_read=source.files) as connection:
-        source = _counted(_registered(source, connection), connection)
+    with explained(source, shown), contextlib.ExitStack() as opened:
+        with steps.step("open"):
+            connection = opened.enter_context(writing(database, context, shown=shown, may_read=source.files))
+            source = _counted(_registered(source, connection), connection)
         loaded = _load(connection, source, loader, context, steps)
         counted = loaded.read if source.rows is None else source.rows
         with steps.step("commit"):
@@ -38,9 +41,23 @@ def move(extractor: Extractor, loader: Loader, database: Path | None, context: C
 
 
 def _prepared(extractor: Extractor, context: Context) -> Source:
-    if isinstance(extractor, ApiExtractor):
-        return api_source(extractor, context)
-    return csv_source(extractor, context) if isinstance(extractor, CsvExtractor) else parquet_source(extractor, context)
+    try:
+        if isinstance(extractor, ApiExtractor):
+            return api_source(extractor, context)
+        if isinstance(extractor, CsvExtractor):
+            return csv_source(extractor, context)
+        return parquet_source(extractor, context)
+    except BrokenPipeError:
+        raise  # the reporter's, not ours
+    except OSError as error:
+        raise EngineError(
+            f"this machine fails while the source is prepared: {error.strerror or error}",
+            origin=Origin.PLATFORM,
+            kind=Kind.SYSTEM,
+            permanent=False,
+            fix="Check the free space and the rights of the temporary folder.",
+            file=error.filename and Path(error.filename).name,
+        ) from error
 
 
 def _registered(source: Source, connection: duckdb.DuckDBPyConnection) -> Source:
@@ -78,7 +95,7 @@ def _attempt(
     load = TableLoad(connection, TableName.parse(loader.table_name), loader.mode, loader.key)
     with steps.step("load"), watched(connection, context, Expected(source.rows_estimate, source.size)):
         load.run(source)
-    with steps.step("verify"), watched(connection, context, Expected()):
+    with steps.step("verify"), watched(connection, context):
         loaded = load.verify()
     if context.cancelled():
         raise Cancelled

@@ -24,8 +24,13 @@ class Expected:
 
 
 @contextmanager
-def watched(connection: duckdb.DuckDBPyConnection, context: Context, expected: Expected) -> Iterator[None]:
-    """Run the block's statements while reporting progress about twice a second; raise Cancelled within a second."""
+def watched(
+    connection: duckdb.DuckDBPyConnection, context: Context, expected: Expected | None = None
+) -> Iterator[None]:
+    """Run the block's statements, stopped with Cancelled within a second when the load is cancelled.
+
+    With something ``expected``, progress is reported about twice a second, never going back.
+    """
     if context.cancelled():
         raise Cancelled
     watch = _Watch(connection, context, expected)
@@ -42,10 +47,11 @@ def watched(connection: duckdb.DuckDBPyConnection, context: Context, expected: E
 
 
 class _Watch:
-    def __init__(self, connection: duckdb.DuckDBPyConnection, context: Context, expected: Expected) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, context: Context, expected: Expected | None) -> None:
         self._connection = connection
         self._context = context
         self._expected = expected
+        self._fraction = 0.0
         self._done = threading.Event()
         self.failure: Exception | None = None
         self.thread = threading.Thread(target=self._run, name="engine-watch", daemon=True)
@@ -69,7 +75,8 @@ class _Watch:
                 return
             if time.monotonic() - told >= _TELL:
                 told = time.monotonic()
-                self._tell()
+                if self._expected:
+                    self._tell(self._expected)
 
     def _interrupt_until_done(self) -> None:
         # Repeated, because an interrupt between two statements is forgotten by DuckDB.
@@ -77,10 +84,10 @@ class _Watch:
             self._connection.interrupt()
             self._done.wait(_LOOK)
 
-    def _tell(self) -> None:
+    def _tell(self, expected: Expected) -> None:
         percent = self._connection.query_progress()
         if percent < 0:
             return
-        fraction = min(percent / 100, 1.0)
-        rows = int(self._expected.rows * fraction)
-        self._context.reporter.progress(rows, 0, int(self._expected.size * fraction), round(fraction, 4))
+        self._fraction = round(max(self._fraction, min(percent / 100, 1.0)), 4)
+        rows, size = int(expected.rows * self._fraction), int(expected.size * self._fraction)
+        self._context.reporter.progress(rows, 0, size, self._fraction)
