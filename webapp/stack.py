@@ -1,4 +1,4 @@
-"""`python -m webapp.stack`: the whole instance in the foreground. Imports the application once, forks what serves it."""
+"""`python -m webapp.stack`: the whole instance in the foreground. Imports the application once, then forks."""
 
 import contextlib
 import errno
