@@ -39,7 +39,7 @@ class Run(Row):
     triggered_by_name: Mapped[str] = mapped_column(sa.String(255), default="")
     scheduled_for: Mapped[datetime | None]
     retry_of: Mapped[uuid.UUID | None]
-    spec: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    spec: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON, deferred=True)  # large, and rarely looked at
 
     # the queue
     available_at: Mapped[datetime]

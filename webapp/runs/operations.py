@@ -94,7 +94,6 @@ def last_runs(job_ids: Iterable[uuid.UUID], *, count: int = 20) -> dict[uuid.UUI
     found: dict[uuid.UUID, list[Run]] = defaultdict(list)
     for job_id in job_ids:
         query = sa.select(Run).where(Run.job_id == job_id).order_by(Run.number.desc()).limit(count)
-        query = query.options(sa.orm.defer(Run.spec))
         found[job_id] = list(reversed(list(db.session.scalars(query))))
     return found
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken
-from sqlalchemy.orm import defer
+from sqlalchemy.orm import undefer
 
 from webapp import events
 from webapp.config import Settings
@@ -138,8 +138,9 @@ def announce_claims(leases: Sequence[Lease]) -> None:
     tokens = {lease.run_id: lease.token for lease in leases}
     if not tokens:
         return
-    query = sa.select(Run).where(Run.id.in_(tokens)).order_by(Run.number).options(defer(Run.spec)).with_for_update()
-    started = [run for run in db.session.scalars(query) if run.lease_token == tokens[run.id]]
+    query = sa.select(Run).where(Run.id.in_(tokens)).order_by(Run.number).with_for_update()
+    here = [run for run in db.session.scalars(query) if run.lease_token == tokens[run.id]]
+    started = [run for run in here if run.state is RunState.RUNNING]
     announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in started])
 
 
@@ -180,9 +181,9 @@ def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> lis
     if full := [job_id for job_id, its in places.items() if its.are_full]:
         query = query.where(Run.job_id.not_in(full))
     try:
-        rows = db.session.execute(query).tuples().all()
+        rows = db.session.execute(query.options(undefer(Run.spec))).tuples().all()
     except (InvalidToken, orjson.JSONDecodeError):
-        rows = _readable(db.session.execute(query.options(defer(Run.spec))).tuples().all())
+        rows = _readable(db.session.execute(query).tuples().all())
     for run, at_once in rows:
         places.setdefault(run.job_id, Places(at_once, 0))
     return [run for run, _ in rows]
@@ -296,8 +297,7 @@ def apply_reports(reports: Sequence[Report]) -> None:
     wanted = {report.lease.run_id: report for report in reports if not report.is_empty}
     if not wanted:
         return
-    # The definition is large and encrypted, and is needed only where a retry is due.
-    query = sa.select(Run).where(Run.id.in_(wanted)).order_by(Run.number).options(defer(Run.spec)).with_for_update()
+    query = sa.select(Run).where(Run.id.in_(wanted)).order_by(Run.number).with_for_update()
     moves: list[RunMoved] = []
     moving: list[Run] = []
     for run in db.session.scalars(query):

@@ -10,7 +10,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.orm import defer
 
 from webapp.dates import utcnow
 from webapp.db import db, wake_at_commit
@@ -40,7 +39,7 @@ def recover_lost_runs() -> None:
 
 def _take_back_all(numbers: Sequence[int], now: datetime) -> None:
     query = sa.select(Run).where(Run.number.in_(numbers), Run.state == RunState.RUNNING).order_by(Run.number)
-    query = query.options(defer(Run.spec)).with_for_update(skip_locked=True)
+    query = query.with_for_update(skip_locked=True)
     moves = []
     for run in db.session.scalars(query):
         if _is_lost(run.lease_owner, run.lease_until, now):  # its worker may have been heard between look and lock
@@ -94,7 +93,7 @@ def release_runs(leases: Sequence[Lease], *, reason: str) -> None:
     """Give runs back to the queue that this worker cannot finish; they keep their place, and the attempt is not
     counted. One that somebody wants stopped ends here."""
     held = {lease.run_id: lease for lease in leases}
-    query = sa.select(Run).where(Run.id.in_(held)).order_by(Run.number).options(defer(Run.spec)).with_for_update()
+    query = sa.select(Run).where(Run.id.in_(held)).order_by(Run.number).with_for_update()
     moves = []
     for run in db.session.scalars(query):
         lease = held[run.id]
@@ -127,7 +126,6 @@ def replace_runs_of(job_id: uuid.UUID, *, by: str) -> None:
         sa.select(Run)
         .where(Run.job_id == job_id, Run.state.in_([RunState.QUEUED, RunState.RUNNING]))
         .order_by(Run.number)
-        .options(defer(Run.spec))
         .with_for_update()
     )
     for run in db.session.scalars(active.execution_options(populate_existing=True)):

@@ -301,7 +301,8 @@ class WorkerLoop:
 
     def _step(self, step: Callable[[], None]) -> bool:
         """Do a unit of work; while the database is away, keep everything and try again soon."""
-        if time.monotonic() < self.database_back_at:
+        began = time.monotonic()
+        if began < self.database_back_at:
             return False
         try:
             step()
@@ -313,13 +314,20 @@ class WorkerLoop:
             return False
         finally:
             db.session.remove()
+        if time.monotonic() - began > self.settings.heartbeat_seconds:
+            self._be_patient()  # the others may have been kept waiting too
         return True
 
     def _database_is_away(self) -> None:
-        """Try again soon; and when it is back, let every worker be heard before one takes the runs of another."""
+        """Try again soon."""
         self.database_back_at = time.monotonic() + DATABASE_RETRY_SECONDS
-        self.patient_until = self.database_back_at + 2 * self.settings.heartbeat_seconds
+        self._be_patient()
         self._stop_listening()
+
+    def _be_patient(self) -> None:
+        """The database was away or slow: let every worker be heard, this one first, before one judges another."""
+        self.next_beat = 0.0
+        self.patient_until = time.monotonic() + DATABASE_RETRY_SECONDS + 2 * self.settings.heartbeat_seconds
 
     def _write_at(self) -> float:
         """When what is reported has to be written: ends at once, unless more of them come while children are busy."""
@@ -344,12 +352,13 @@ class WorkerLoop:
         if not (writes or looks or asks or self.launched):
             return
         reports = list(self.reports.values()) if writes else []
-        launched, self.launched = self.launched, []
+        launched = self.launched
         with unit_of_work():
             announce_claims(launched)
             apply_reports(reports)
             leases = claim_runs(self.name, limit=room, settings=self.settings) if looks else []
             pulse = look_at_leases(held) if asks else None
+        self.launched = []
         for report in reports:
             self.reports.pop(report.lease.run_id, None)
         self.look_for_cancels = False
