@@ -3,6 +3,7 @@
 from flask_wtf import FlaskForm
 from wtforms import (
     DateField,
+    Field,
     HiddenField,
     PasswordField,
     SelectField,
@@ -23,6 +24,12 @@ ROLES = [str(role) for role in Role]
 ROLE_MEANINGS = (
     "A viewer looks, an operator starts and stops, a developer may also run code, an admin manages people and machines."
 )
+
+
+def at_least_one(_form: FlaskForm, field: Field) -> None:
+    """Unlike InputRequired, this does not make the browser ask for each of the boxes."""
+    if not field.data:
+        raise validators.ValidationError("Choose at least one.")
 
 
 class RegistrationForm(FlaskForm):  # type: ignore[misc]
@@ -70,7 +77,7 @@ class MachineTokenForm(FlaskForm):  # type: ignore[misc]
     role = SelectField("Role", choices=ROLES, default=str(Role.OPERATOR))
     scopes = SelectMultipleField(
         "Scopes",
-        [REQUIRED],
+        [at_least_one],
         choices=[str(scope) for scope in Scope],
         widget=widgets.ListWidget(prefix_label=False),
         option_widget=widgets.CheckboxInput(),
