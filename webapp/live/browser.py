@@ -18,7 +18,7 @@ from webapp.live.client import Client
 from webapp.live.hub import Hub
 from webapp.live.renderers import Renderer, Renderers
 from webapp.live.revocation import channels_of_bearer
-from webapp.live.tail import Tailer, read_events
+from webapp.live.tail import Tailer
 
 TOPIC = re.compile(r"[a-z_]{1,30}(:[A-Za-z0-9-]{1,64})?")
 MAXIMUM_TOPICS = 100
@@ -162,5 +162,5 @@ class PageSocket:
             return []
         if not events.oldest_id() - 1 <= self._since <= position:
             return None
-        found = read_events(self._since, MAXIMUM_MISSED)
+        found = events.events_after(self._since, limit=MAXIMUM_MISSED)
         return [event for event in found if event.id <= position] if len(found) < MAXIMUM_MISSED else None

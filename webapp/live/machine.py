@@ -24,7 +24,7 @@ from webapp.live import frames
 from webapp.live.client import Client
 from webapp.live.hub import Hub
 from webapp.live.revocation import channels_of_bearer
-from webapp.live.tail import Tailer, read_events
+from webapp.live.tail import Tailer
 from webapp.runs.states import RunState
 
 PREFIX = "rocket."
@@ -163,7 +163,7 @@ class JobSocket:
             self._feed.tailer.call_later(DRAIN_PAUSE, partial(self._replay, client, actor, since))
             return
         position = self._feed.tailer.position
-        batch = read_events(since, REPLAY_BATCH)
+        batch = events.events_after(since, limit=REPLAY_BATCH)
         for event in batch:
             if event.id <= position and self._concerns(actor, event):
                 self._hub.send(client, frames.text(message_of(event)))

@@ -21,7 +21,7 @@ import sqlalchemy.exc
 from flask import Flask
 
 from webapp import events, wake
-from webapp.db import db, get_wake, reading
+from webapp.db import get_wake, reading
 from webapp.events import Event
 
 log = logging.getLogger("hohmann.live")
@@ -70,7 +70,10 @@ class Tailer:
             self.position = events.latest_id()
             self._is_current = True
             return
-        while batch := read_events(self.position, BATCH):
+        is_more = True
+        while is_more:
+            batch = events.events_after(self.position, limit=BATCH)
+            is_more = len(batch) == BATCH
             for event in batch:
                 self.position = event.id
                 for feed in self.feeds:
@@ -137,11 +140,3 @@ def _guarded(work: Callable[..., None], *args: Event) -> None:
     except Exception:
         # The outermost edge of the thread on which every open page depends: one bad event must not end it.
         log.exception("An event could not be shown")
-
-
-def read_events(after: int, limit: int) -> list[Event]:
-    """Events that follow `after`, oldest first, usable after the transaction has ended."""
-    found = events.events_after(after, limit=limit)
-    for event in found:
-        db.session.expunge(event)
-    return found
