@@ -113,6 +113,9 @@ def _page(error: HohmannError) -> Response:
 
 def _error_page(status: int, message: str) -> Response:
     title = TITLES.get(status, "This did not work")
+    if request.headers.get("HX-Request"):
+        html = render_template("errors/fragment.html", title=title, message=message)
+        return Response(html, status, {"HX-Retarget": "#flashes", "HX-Reswap": "outerHTML"})
     html = render_template(
         "errors/error.html", status=status, title=title, message=message, request_id=g.get("request_id")
     )

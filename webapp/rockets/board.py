@@ -3,6 +3,7 @@
 Plain rows are read, not ORM objects: a board has hundreds of them, and nothing on it is changed.
 """
 
+import re
 import uuid
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -180,7 +181,7 @@ def summarise(project_ids: Collection[uuid.UUID], counts: Mapping[RocketState, i
     )
     return Summary(
         counts=counts or count_by_state(sa.select(Rocket).where(Rocket.project_id.in_(project_ids))),
-        departures=[Departure(job_id, name, at) for job_id, name, at in departures.tuples() if at is not None],
+        departures=[Departure(job_id, name, at) for job_id, name, at in departures if at is not None],
         late=db.session.scalar(late) or 0,
     )
 
@@ -215,7 +216,7 @@ def owners(actor: Actor) -> list[str]:
 def count_by_state(rockets: sa.Select[Rocket]) -> dict[RocketState, int]:
     """How many of these rockets are in each state, all states named."""
     counted = db.session.execute(rockets.with_only_columns(Rocket.state, sa.func.count()).group_by(Rocket.state))
-    found: dict[RocketState, int] = dict(counted.tuples().all())
+    found: dict[RocketState, int] = dict(counted.all())
     return {state: found.get(state, 0) for state in RocketState}
 
 
@@ -319,8 +320,10 @@ def _key_of(strip: Sequence[Mark]) -> Hashable:
 
 def _flight(row: BoardRow, active: Mark | None, now: datetime) -> tuple[datetime | None, datetime | None, float]:
     """When it departed, when it will arrive, and which part of its way it has flown, as far as that is known."""
+    if row.state is RocketState.RUD:
+        return None, None, _where_lost(row.location)
     if row.state is not RocketState.IN_FLIGHT:
-        return None, None, 0.6 if row.state is RocketState.RUD else 0.0
+        return None, None, 0.0
     departed = row.phase_started_at
     arrives = None
     if row.counting_since is not None and row.estimated_time > 0:
@@ -332,4 +335,11 @@ def _flight(row: BoardRow, active: Mark | None, now: datetime) -> tuple[datetime
     return departed, arrives, round(max(0.0, min((now - departed) / (arrives - departed), 0.995)), 2)
 
 
+def _where_lost(location: str) -> float:
+    """Which part of its way a lost rocket had flown, as far as its location says so."""
+    percent = _PERCENT.search(location)
+    return int(percent[1]) / 100 if percent else JUST_LAUNCHED
+
+
+_PERCENT = re.compile(r"\b(\d{1,2}) ?% of the way")
 JUST_LAUNCHED = 0.12  # where a rocket is drawn whose way nobody knows the length of

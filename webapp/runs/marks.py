@@ -93,7 +93,7 @@ def _last_numbers(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
     if not job_ids:
         return {}
     last = sa.select(sa.func.max(Run.number)).where(Run.job_id == Job.id).scalar_subquery()
-    rows = db.session.execute(sa.select(Job.id, last).where(Job.id.in_(job_ids))).tuples()
+    rows = db.session.execute(sa.select(Job.id, last).where(Job.id.in_(job_ids)))
     return {job_id: number for job_id, number in rows if number is not None}
 
 
@@ -153,4 +153,4 @@ def failing_since(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, datetime]:
         .where(Run.job_id.in_(job_ids), Run.state == RunState.FAILED, Run.number > last_good)
         .group_by(Run.job_id)
     )
-    return {job_id: since for job_id, since in db.session.execute(query).tuples() if since is not None}
+    return {job_id: since for job_id, since in db.session.execute(query) if since is not None}
