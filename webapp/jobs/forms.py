@@ -5,6 +5,7 @@ from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, FloatField, IntegerField, SelectField, StringField, TextAreaField, validators
+from wtforms.fields.choices import SelectChoice
 
 from webapp.errors import Invalid
 from webapp.jobs import operations as jobs
@@ -32,7 +33,7 @@ def _within(name: str) -> validators.NumberRange:
 class JobForm(FlaskForm):  # type: ignore[misc]
     """What a job is called, when it starts, and how it behaves when something goes wrong."""
 
-    name = StringField("Name", [validators.InputRequired("A job needs a name."), validators.Length(max=255)])
+    name = StringField("Name", [validators.DataRequired("A job needs a name."), validators.Length(max=255)])
     description = TextAreaField("Description", [validators.Length(max=MAXIMUM_DESCRIPTION)])
     schedule = StringField(
         "Schedule",
@@ -44,12 +45,12 @@ class JobForm(FlaskForm):  # type: ignore[misc]
     is_enabled = BooleanField("Switched on", default=True, description="A job that is off starts only by hand.")
     overlap = SelectField(
         "When a run is due while another is under way",
-        choices=[(key.value, word) for key, word in OVERLAPS.items()],
+        choices=[SelectChoice(key.value, word) for key, word in OVERLAPS.items()],
         default=Overlap.QUEUE.value,
     )
     missed = SelectField(
         "Starts that were missed",
-        choices=[(key.value, word) for key, word in MISSED.items()],
+        choices=[SelectChoice(key.value, word) for key, word in MISSED.items()],
         default=Missed.ONE.value,
         description="Because no worker was alive.",
     )

@@ -93,7 +93,7 @@ def show(job_id: uuid.UUID) -> ResponseReturnValue:
         "jobs/show.html",
         job=job,
         line=line,
-        marks=last_marks([job.id], count=screen.TREND_LENGTH)[job.id],
+        marks=last_marks([job.id], count=screen.TREND_LENGTH).get(job.id, []),
         tasks=jobs.shown_tasks(job),
         lines=browse_runs(actor(), RunFilter(job_id=job.id), limit=RUNS_SHOWN),
         rocket=rocket_of_job(job.id),

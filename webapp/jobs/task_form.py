@@ -382,8 +382,14 @@ def name_errors(problems: Iterable[Mapping[str, Any]], tasks: Sequence[TaskDraft
     """The messages of an Invalid's `errors` by the name of the field that each belongs to."""
     named: dict[str, list[str]] = {}
     for problem in problems:
-        named.setdefault(_field_name(problem["loc"], tasks), []).append(problem["msg"])
+        named.setdefault(_field_name(problem["loc"], tasks), []).append(_sentence(problem["msg"]))
     return named
+
+
+def _sentence(message: str) -> str:
+    """A message of Pydantic or of the engine as a sentence of its own."""
+    text = message.removeprefix("Value error, ")
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?")) else ".")
 
 
 def _field_name(loc: Sequence[Any], tasks: Sequence[TaskDraftForm]) -> str:

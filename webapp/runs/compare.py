@@ -73,7 +73,7 @@ def _columns(run: Run) -> dict[str, str]:
     query = sa.select(RunStep.task, RunStep.facts).where(RunStep.run_id == run.id, RunStep.attempt == run.attempt)
     return {
         f"task {task}, column {column}": kind
-        for task, facts in db.session.execute(query).tuples()
+        for task, facts in db.session.execute(query)
         for column, kind in facts.get("schema", [])
     }
 

@@ -71,7 +71,7 @@ def show_job(events: list[Event]) -> str:
     line = job_lines.line_of_job(_job_id(events[-1]))
     if line is None:
         return ""
-    marks = last_marks([line.id], count=screen.TREND_LENGTH)[line.id]
+    marks = last_marks([line.id], count=screen.TREND_LENGTH).get(line.id, [])
     return render_template("jobs/_live.html", line=line, marks=marks)
 
 

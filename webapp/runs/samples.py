@@ -39,5 +39,5 @@ def rate_points(run: Run, attempt: int) -> list[tuple[int, int]]:
     last = db.session.scalar(sa.select(sa.func.max(RunSample.second)).where(*here)) or 0
     every = last // MOST_POINTS + 1
     query = sa.select(RunSample.second, RunSample.rows_read).where(*here, RunSample.second % every == 0)
-    samples = db.session.execute(query.order_by(RunSample.second)).tuples().all()
+    samples = db.session.execute(query.order_by(RunSample.second)).all()
     return [(later, max(0, (more - rows) // (later - second))) for (second, rows), (later, more) in pairwise(samples)]

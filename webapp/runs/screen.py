@@ -46,6 +46,7 @@ class Bar:
     queued: float
     started: float | None
     ended: float | None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ def _bars(steps: Sequence[RunStep], began: datetime, open_status: str) -> list[B
         started = (step.started_at - began).total_seconds()
         ended = (step.finished_at - began).total_seconds() if step.finished_at else None
         name = f"{step.task} · {step.name}" if many else step.name
-        bars.append(Bar(name, step.name, _word(step.outcome, open_status), started if bars else 0.0, started, ended))
+        status = _word(step.outcome, open_status)
+        since = step.started_at if status == RunState.RUNNING else None
+        bars.append(Bar(name, step.name, status, started if bars else 0.0, started, ended, since))
     return bars
 
 
@@ -217,7 +220,7 @@ def look_at_past(run: Run) -> Past:
     good = last_good_run(run)
     return Past(
         run=run,
-        trend=last_marks([run.job_id], count=TREND_LENGTH)[run.job_id],
+        trend=last_marks([run.job_id], count=TREND_LENGTH).get(run.job_id, []),
         good=good,
         differences=differences(run, good) if good else [],
         attempts=runs.attempts_of(run),
