@@ -169,6 +169,7 @@ def test_a_new_flight_launches(alice: Person, look: Callable) -> None:
     [
         {"source": "  "},
         {"source": "x" * 256},
+        {"source": "a\0b"},
         {"destination": ""},
         {"seconds": "soon"},
         {"seconds": "-1"},

@@ -4,7 +4,15 @@ from flask_wtf import FlaskForm
 from wtforms import IntegerField, StringField, validators
 
 LONGEST_FLIGHT = 86_400
-PLACE = [validators.DataRequired("This is needed."), validators.Length(max=255)]
+
+
+def printable(form: FlaskForm, field: StringField) -> None:
+    """Refuse what no page and no database can show."""
+    if not field.data.isprintable():
+        raise validators.ValidationError("Only characters that can be seen.")
+
+
+PLACE = [validators.DataRequired("This is needed."), validators.Length(max=255), printable]
 
 
 def stripped(text: str | None) -> str | None:

@@ -81,13 +81,11 @@ def show_board() -> ResponseReturnValue:
 def wanted_from(args: Mapping[str, str]) -> Filter:
     """The filter that an address asks for; what it does not understand is left out."""
     state = args.get("state", "")
-    return Filter(
-        state=RocketState(state) if state in set(RocketState) else None,
-        owner=args.get("owner", "")[:255],
-        source=args.get("source", "")[:255],
-        destination=args.get("destination", "")[:255],
-        text=args.get("q", "")[:255],
+    owner, source, destination, text = (
+        args.get(name, "").replace("\0", "")[:255] for name in ("owner", "source", "destination", "q")
     )
+    found = RocketState(state) if state in set(RocketState) else None
+    return Filter(state=found, owner=owner, source=source, destination=destination, text=text)
 
 
 def address_with(**changes: str | None) -> str:
