@@ -185,9 +185,7 @@ def test_a_secret_follows_its_task_when_tasks_change_places(
     assert tasks[1][0]["bearer_token"] == "very-secret-token"
 
 
-def test_a_secret_does_not_go_to_another_host(
-    bob: Person, look: Callable, make_job: Callable[..., uuid.UUID]
-) -> None:
+def test_a_secret_does_not_go_to_another_host(bob: Person, look: Callable, make_job: Callable[..., uuid.UUID]) -> None:
     job_id = make_job(name="Lured", tasks=[API_TASK])
     browser = bob.browser()
     form = filled(browser.get(f"/jobs/{job_id}/edit").text)
