@@ -165,7 +165,7 @@ def _places_taken() -> dict[uuid.UUID, Places]:
         .where(Run.state == RunState.RUNNING)
         .group_by(Run.job_id, Job.concurrency_limit)
     )
-    return {job_id: Places(limit, taken) for job_id, limit, taken in db.session.execute(query).tuples()}
+    return {job_id: Places(limit, taken) for job_id, limit, taken in db.session.execute(query)}
 
 
 def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
@@ -181,9 +181,9 @@ def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> lis
     if full := [job_id for job_id, its in places.items() if its.are_full]:
         query = query.where(Run.job_id.not_in(full))
     try:
-        rows = db.session.execute(query.options(undefer(Run.spec))).tuples().all()
+        rows: Sequence[tuple[Run, int]] = db.session.execute(query.options(undefer(Run.spec))).all()
     except (InvalidToken, orjson.JSONDecodeError):
-        rows = _readable(db.session.execute(query).tuples().all())
+        rows = _readable(db.session.execute(query).all())
     for run, at_once in rows:
         places.setdefault(run.job_id, Places(at_once, 0))
     return [run for run, _ in rows]
@@ -234,7 +234,7 @@ def look_ahead() -> tuple[bool, datetime | None]:
     now = utcnow()
     first = sa.func.min(Run.available_at)
     query = sa.select(first, first.filter(Run.available_at > now)).where(Run.state == RunState.QUEUED)
-    earliest, later = db.session.execute(query).tuples().one()
+    earliest, later = db.session.execute(query).one()
     return earliest is not None and earliest <= now, later
 
 
