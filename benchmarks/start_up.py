@@ -39,6 +39,7 @@ class System:
     environment: Callable[[Path, int], dict[str, str]]
     path: str
     folder: Path = ROOT
+    database: str = "sqlite"
     firsts: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     idle: tuple[int, float, float] = (0, 0.0, 0.0)
@@ -47,14 +48,15 @@ class System:
         """One first and one second start."""
         home = Path(tempfile.mkdtemp(prefix="start-", dir=HOME))
         try:
-            self.firsts.append(self._start(home, idle=False))
-            self.seconds.append(self._start(home, idle=idle))
+            with fresh_database(self.database) as url:
+                self.firsts.append(self._start(home, url, idle=False))
+                self.seconds.append(self._start(home, url, idle=idle))
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
-    def _start(self, home: Path, *, idle: bool) -> float:
+    def _start(self, home: Path, database_url: str, *, idle: bool) -> float:
         port = free_port()
-        environment = {**os.environ, **self.environment(home, port)}
+        environment = {**os.environ, "DATABASE_URL": database_url, **self.environment(home, port)}
         with (HOME / "start_up.log").open("ab") as log:
             began = time.perf_counter()
             process = subprocess.Popen(
@@ -117,7 +119,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         one.kill()
 
 
-def hohmann(name: str, database_url: str = "", **settings: str) -> System:
+def hohmann(name: str, database: str = "sqlite", **settings: str) -> System:
     """Our stack, started as a person starts it."""
     return System(
         name,
@@ -125,10 +127,10 @@ def hohmann(name: str, database_url: str = "", **settings: str) -> System:
         lambda home, port: {
             "PORT": str(port),
             "HOHMANN_HOME": str(home),
-            "DATABASE_URL": database_url,
             **settings,
         },
         "/health",
+        database=database,
     )
 
 
@@ -176,13 +178,16 @@ def main() -> None:
     chosen = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
     subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-    with fresh_database("postgresql") as url:
-        systems = [limit(), hohmann("Hohmann, SQLite"), hohmann("Hohmann, SQLite, 2 workers", WORKERS="2")]
-        systems.append(hohmann("Hohmann, PostgreSQL (its server aside)", url))
-        systems += [] if chosen.without_peers else [prefect()]
-        for at in range(chosen.rounds):
-            for system in systems:
-                system.measure(idle=at == 0)
+    systems = [
+        limit(),
+        hohmann("Hohmann, SQLite"),
+        hohmann("Hohmann, SQLite, 2 workers", WORKERS="2"),
+        hohmann("Hohmann, PostgreSQL (its server aside)", "postgresql"),
+        *([] if chosen.without_peers else [prefect()]),
+    ]
+    for at in range(chosen.rounds):
+        for system in systems:
+            system.measure(idle=at == 0)
     rows = [row(system) for system in systems]
     headings = ["system", "first start s", "second start s", "processes", "idle PSS MB", "idle cores"]
     report("start-up and idle", headings, rows, rounds=chosen.rounds)
