@@ -124,7 +124,7 @@ def _aloft_before(moves: Sequence[RunMoved]) -> dict[uuid.UUID, set[uuid.UUID]]:
     ended = {moved.run.job_id for moved in moves if moved.was is RunState.RUNNING}
     if ended:
         query = sa.select(Run.job_id, Run.id).where(Run.job_id.in_(ended), Run.state == RunState.RUNNING)
-        for job_id, run_id in db.session.execute(query).tuples():
+        for job_id, run_id in db.session.execute(query):
             aloft[job_id].add(run_id)
     for moved in reversed(moves):
         if moved.was is RunState.RUNNING:

@@ -31,7 +31,7 @@ def recover_lost_runs() -> None:
     """Take back the runs of workers that are gone: silent for longer than a lease, or dead on this host."""
     now = utcnow()
     suspects = sa.select(Run.number, Run.lease_owner, Run.lease_until).where(Run.state == RunState.RUNNING)
-    lost = [number for number, owner, until in db.session.execute(suspects).tuples() if _is_lost(owner, until, now)]
+    lost = [number for number, owner, until in db.session.execute(suspects) if _is_lost(owner, until, now)]
     if lost:
         _take_back_all(lost, now)
     db.session.execute(sa.delete(Worker).where(Worker.seen_at < now - FORGET_WORKER_AFTER))
