@@ -181,6 +181,23 @@ def test_messages_from_many_threads_keep_the_order_of_each(hub, connect):
         assert [text for text in heard if text[0] == name] == [f"{name}{number}" for number in range(200)]
 
 
+def test_a_hub_that_fell_behind_keeps_the_order_over_all_channels(hub, connect):
+    (both, first), (one, second), (late, third) = connect(hub), connect(hub), connect(hub)
+    hub.join(both, ["a", "b"])
+    hub.join(one, ["b"])
+    hub.call_later(0, lambda: time.sleep(0.3))
+    time.sleep(0.05)
+    for number in range(100):
+        if number == 50:
+            hub.send(one, frames.text("between"))
+            hub.join(late, ["a"])
+        hub.publish("ab"[number % 2], frames.text(str(number)))
+    assert first.texts(100) == [str(number) for number in range(100)]
+    odd = [str(number) for number in range(1, 100, 2)]
+    assert second.texts(51) == [*odd[:25], "between", *odd[25:]]
+    assert third.texts(25) == [str(number) for number in range(50, 100, 2)]
+
+
 def test_a_slow_client_is_cut_off_with_1013_and_slows_nobody(hub, connect):
     slow_notes = Notes()
     slow, slow_peer = connect(hub, slow_notes, receive_buffer=4096)

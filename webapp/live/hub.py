@@ -15,10 +15,11 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 from webapp.live import frames
 from webapp.live.client import Client, Listener, PeerClosed, Phase, Refused
@@ -42,6 +43,13 @@ class Limits:
     clients: int = 5000  #: sockets in one process
 
 
+class Publication(NamedTuple):
+    """Bytes for everybody in a channel."""
+
+    channel: str
+    frame: bytes
+
+
 class Hub:
     """All websockets of this process; its thread starts with the first socket, anew in each forked process."""
 
@@ -54,7 +62,7 @@ class Hub:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[Callable[[], None] | Publication] = deque()
         self._woken = False
         self._channels: dict[str, dict[Client, None]] = {}
         self._interest: Counter[str] = Counter()
@@ -108,7 +116,7 @@ class Hub:
     def publish(self, channel: str, frame: bytes) -> None:
         """Give the same bytes to every client of the channel; whoever is too slow for it is cut off."""
         if self.is_wanted(channel):
-            self._post(partial(self._publish, channel, frame))
+            self._post(Publication(channel, frame))
 
     def close(self, client: Client, code: int, reason: str) -> None:
         """Say farewell to one client after what was sent before."""
@@ -147,7 +155,7 @@ class Hub:
             self._thread.start()
             atexit.register(self.stop)  # at SIGTERM gunicorn leaves through sys.exit, and each peer is told
 
-    def _post(self, work: Callable[[], None]) -> None:
+    def _post(self, work: Callable[[], None] | Publication) -> None:
         self._inbox.append(work)
         # The loop clears the flag before it empties the inbox, so work that sees it set is still going to be found.
         if not self._woken and self._thread is not None:
@@ -165,14 +173,26 @@ class Hub:
                 else:
                     self._guarded(key.data, partial(self._serve, key.data, mask))
             self._woken = False
-            for _ in range(len(self._inbox)):
-                self._inbox.popleft()()
+            self._empty_inbox()
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 heapq.heappop(self._timers)[2]()
         for client in list(self._clients):
             self._drop(client)
         self._selector.close()
+
+    def _empty_inbox(self) -> None:
+        """Do what was posted, in its order; publications that follow each other directly are delivered together."""
+        together: list[Publication] = []
+        for _ in range(len(self._inbox)):
+            work = self._inbox.popleft()
+            if isinstance(work, Publication):
+                together.append(work)
+                continue
+            self._publish(together)
+            together = []
+            work()
+        self._publish(together)
 
     def _is_over(self) -> bool:
         return self._stop_by is not None and (not self._clients or time.monotonic() >= self._stop_by)
@@ -258,9 +278,25 @@ class Hub:
             if self._interest[channel] <= 0:
                 del self._interest[channel]
 
-    def _publish(self, channel: str, frame: bytes) -> None:
-        for client in list(self._channels.get(channel, ())):
+    def _publish(self, publications: list[Publication]) -> None:
+        """Write each client all that is for it at once: a hub that has fallen behind catches up by larger writes."""
+        if len(publications) == 1:
+            for client in list(self._channels.get(publications[0].channel, ())):
+                self._send(client, publications[0].frame)
+            return
+        for client, frame in self._joined(publications):
             self._send(client, frame)
+
+    def _joined(self, publications: list[Publication]) -> Iterator[tuple[Client, bytes]]:
+        theirs: dict[Client, tuple[int, ...]] = {}
+        for number, publication in enumerate(publications):
+            for client in self._channels.get(publication.channel, ()):
+                theirs[client] = (*theirs.get(client, ()), number)
+        joined: dict[tuple[int, ...], bytes] = {}  # clients of the same channels share the same bytes
+        for client, numbers in theirs.items():
+            if numbers not in joined:
+                joined[numbers] = b"".join(publications[number].frame for number in numbers)
+            yield client, joined[numbers]
 
     def _send(self, client: Client, frame: bytes) -> None:
         if client.phase not in (Phase.OPEN, Phase.WAITING):
