@@ -30,6 +30,8 @@ _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 _DELIMITERS = (",", ";", "\t", "|")
 _CHUNK = 1 << 20
 _FIRST = 1 << 16
+# Above this size of all files, reading on all cores matters more than the order of lines in the table.
+_ORDERED_SIZE = 100 * 1024 * 1024
 _UTF8 = ("utf-8", "utf-8-sig", "ascii")
 
 
@@ -53,6 +55,7 @@ def csv_source(spec: CsvExtractor, context: Context) -> Source:
         files=tuple(readable),
         size=size,
         rows_estimate=_estimate_rows(head, filled, spec),
+        ordered=size <= _ORDERED_SIZE,
         explain=lambda error: explain_csv_error(error, readable, spec, delimiter),
     )
     return replace(

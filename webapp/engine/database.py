@@ -23,21 +23,23 @@ _HEADERS = 3 * 4096
 
 @contextmanager
 def writing(
-    database: Path | None, context: Context, *, shown: str, may_read: Iterable[Path]
+    database: Path | None, context: Context, *, shown: str, may_read: Iterable[Path], ordered: bool = True
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB file for writing (None: in memory), waiting for whoever has it; only ``may_read`` can be read.
+
+    Unless ``ordered``, rows may land in another order than they have at their source, which is faster.
 
     Raises EngineError when it is not a DuckDB file, cannot be written, or stays in use beyond the lock timeout.
     """
     if database is None:
         with _opened(IN_MEMORY, context, shown, read_only=False) as connection:
-            yield _fenced(connection, context, may_read)
+            yield _fenced(connection, context, may_read, ordered=ordered)
         return
     with file_lock(database, context, shared=False, shown=shown):
         size = database.stat().st_size if database.exists() else None
         try:
             with _opened(str(database), context, shown, read_only=False) as connection:
-                yield _fenced(connection, context, may_read)
+                yield _fenced(connection, context, may_read, ordered=ordered)
         except (EngineError, duckdb.Error):
             _given_back(database, context, size)
             raise
@@ -81,7 +83,7 @@ def reading(database: Path, context: Context, *, shown: str) -> Iterator[duckdb.
         file_lock(database, context, shared=True, shown=shown),
         _opened(str(database), context, shown, read_only=True) as connection,
     ):
-        yield _fenced(connection, context, ())
+        yield _fenced(connection, context, (), ordered=True)
 
 
 @contextmanager
@@ -120,11 +122,12 @@ def _config(context: Context) -> dict[str, str | bool | int | float | list[str]]
 
 
 def _fenced(
-    connection: duckdb.DuckDBPyConnection, context: Context, may_read: Iterable[Path]
+    connection: duckdb.DuckDBPyConnection, context: Context, may_read: Iterable[Path], *, ordered: bool
 ) -> duckdb.DuckDBPyConnection:
     files = ", ".join(literal(str(path)) for path in may_read)
     connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
     connection.execute("SET enable_profiling = 'no_output'; SET profiling_coverage = 'ALL'; SET TimeZone = 'UTC'")
+    connection.execute(f"SET preserve_insertion_order = {'true' if ordered else 'false'}")
     connection.execute(f"SET allowed_paths = [{files}]")
     connection.execute(f"SET allowed_directories = [{literal(str(context.temp))}]")
     connection.execute("SET enable_external_access = false; SET lock_configuration = true")

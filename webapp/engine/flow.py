@@ -28,7 +28,9 @@ def move(extractor: Extractor, loader: Loader, database: Path | None, context: C
     shown = shown_file(loader)
     with explained(source, shown), contextlib.ExitStack() as opened:
         with steps.step("open"):
-            connection = opened.enter_context(writing(database, context, shown=shown, may_read=source.files))
+            connection = opened.enter_context(
+                writing(database, context, shown=shown, may_read=source.files, ordered=source.ordered)
+            )
             source = _counted(_registered(source, connection), connection)
         loaded = _load(connection, source, loader, context, steps)
         counted = loaded.read if source.rows is None else source.rows
