@@ -12,6 +12,7 @@ from flask import Flask
 
 from tests import factories
 from tests.support.people import Browser, Cast, Person, as_person
+from webapp import events
 from webapp.accounts import operations as accounts
 from webapp.accounts.models import User
 from webapp.accounts.operations import Newcomer
@@ -116,6 +117,14 @@ def test_one_click_removes_job_file_and_table(owner: Person, settings: Settings,
     page = browser.get("/").text
     assert "Launch the sample" not in page
     assert "is gone" in page
+
+
+def test_its_rocket_leaves_every_open_board_once(owner: Person, look: Callable) -> None:
+    owner.browser().post("/sample/remove")
+    with look():
+        kinds = [event.kind for event in events.events_after(0)]
+    assert kinds.count("rocket.deleted") == 1
+    assert kinds.count("job.deleted") == 1
 
 
 def test_what_others_keep_in_its_database_stays(owner: Person, settings: Settings, database: Path) -> None:

@@ -50,6 +50,16 @@ def test_many_moves_of_one_rocket_are_one_card(app: Flask, alice: Person, rocket
     assert render(app, news.render_board, *moved).count("<article") == 1
 
 
+def test_when_most_of_the_fleet_moves_at_once_pages_read_what_they_show(
+    app: Flask, alice: Person, work: Callable
+) -> None:
+    with work():
+        made = [factories.make_rocket().id for _ in range(news.CARDS_AT_ONCE + 1)]
+    moved = [event_of("rocket.moved", rocket_id, alice) for rocket_id in made]
+    assert render(app, news.render_board, *moved) == news.REFRESH
+    assert render(app, news.render_board, *moved[1:]).count("<article") == news.CARDS_AT_ONCE
+
+
 def test_a_deleted_rocket_leaves_every_board(app: Flask, alice: Person) -> None:
     gone = uuid.uuid4()
     html = render(

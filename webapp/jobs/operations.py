@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 from pydantic import ValidationError
+from sqlalchemy.orm import lazyload
 
 from webapp import events
 from webapp.accounts.access import Actor, Scope
@@ -32,6 +33,8 @@ _SITE = re.compile(r"[^:/?#]*://[^/?#\\]*")  # scheme, host and port
 
 job_created: Notice[Job] = Notice()
 job_changed: Notice[Job] = Notice()
+#: Asked before a job is deleted: a listener that knows why it may not go raises Conflict.
+job_may_go: Notice[Job] = Notice()
 job_about_to_go: Notice[Job] = Notice()
 
 
@@ -77,9 +80,9 @@ def jobs_visible_to(actor: Actor) -> sa.Select[Job]:
 
 
 def list_jobs(actor: Actor, *, newest_first: bool = False) -> list[Job]:
-    """All jobs that the actor may see, oldest first unless asked otherwise."""
+    """All jobs that the actor may see, oldest first unless asked otherwise; their tasks are read when they are used."""
     order = Job.number.desc() if newest_first else Job.number
-    return list(db.session.scalars(jobs_visible_to(actor).order_by(order)))
+    return list(db.session.scalars(jobs_visible_to(actor).order_by(order).options(lazyload(Job.tasks))))
 
 
 def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
@@ -149,6 +152,7 @@ def set_enabled(actor: Actor, job_id: uuid.UUID, *, enabled: bool) -> Job:
 def delete_job(actor: Actor, job_id: uuid.UUID) -> str:
     """Delete a job with its runs and its rocket; returns its name. Raises Conflict while a run is under way."""
     job = _find_to_change(actor, job_id)
+    job_may_go.tell(job)
     job_about_to_go.tell(job)
     events.record("job.deleted", **_subject(job))
     db.session.delete(job)

@@ -118,7 +118,7 @@ def remove_sample(actor: Actor) -> None:
         raise NotFound("The sample mission has been removed already.")
     actor.require(Role.OPERATOR, sample.project_id, Scope.JOBS_WRITE, what="Job")
     sample_id = sample.id
-    jobs.job_about_to_go.tell(sample)  # refuses while it flies, before anything is thrown away
+    jobs.job_may_go.tell(sample)  # not while it flies: asked before anything is thrown away
     let_go()
     _drop_table()
     jobs.delete_job(actor, sample_id)

@@ -17,6 +17,7 @@ from webapp.rockets.operations import rocket_of_job
 
 RENDERED_CARDS = 2048
 HISTORY_SHOWN = 40
+CARDS_AT_ONCE = 60
 REFRESH = "<div data-live-refresh></div>"
 
 
@@ -50,6 +51,8 @@ def render_board(events: Sequence[Event]) -> str:
     """The cards that moved, the counts, and which cards have gone."""
     gone = {event.subject_id for event in events if event.kind == "rocket.deleted" and event.subject_id}
     moved = {rocket_id for event in events if (rocket_id := _rocket_of(event))} - gone
+    if len(moved) > CARDS_AT_ONCE:
+        return REFRESH  # most of them are beyond the columns' ends: each page reads what it shows
     project_ids = {event.project_id for event in events if event.project_id}
     return render_template(
         "rockets/_news.html",

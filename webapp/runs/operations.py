@@ -43,10 +43,14 @@ class RunMoved:
 
 @dataclass(frozen=True)
 class RunNews:
-    """What a unit of work did to runs: those that moved, in order, and those that came further."""
+    """What a unit of work did to runs: those that moved, in order, and those that came further.
+
+    `to_launch` were claimed in it, and are announced by the next one.
+    """
 
     moves: Sequence[RunMoved]
     progressed: Sequence[Run]
+    to_launch: frozenset[uuid.UUID] = frozenset()
 
 
 run_news: Notice[RunNews] = Notice()
@@ -325,7 +329,7 @@ def stop_runs_of(job: Job) -> None:
         raise Conflict("A run of this job is under way. Cancel it first.", code="JOB_RUNNING")
 
 
-jobs.job_about_to_go.listen(stop_runs_of)
+jobs.job_may_go.listen(stop_runs_of)
 
 
 def announce(moves: Sequence[RunMoved]) -> None:
@@ -342,16 +346,22 @@ def announce_progress(moving: Sequence[Run]) -> None:
     db.session.info.setdefault("runs progressed", []).extend(moving)
 
 
+def announce_later(run_ids: Iterable[uuid.UUID]) -> None:
+    """These runs are claimed; that they have started is announced by a unit of work of its own."""
+    db.session.info["runs to launch"] = frozenset(run_ids)
+
+
 def tell_news(session: sa.orm.Session) -> None:
     """Called before the commit: tell all that was announced in the unit of work, at once and in its order."""
     moves: list[RunMoved] = session.info.pop("runs moved", [])
     progressed: list[Run] = session.info.pop("runs progressed", [])
+    to_launch: frozenset[uuid.UUID] = session.info.pop("runs to launch", frozenset())
     for moved in moves:
         run = moved.run
         payload = {"job_id": str(run.job_id), "state": moved.to.value, "was": moved.was.value if moved.was else None}
         events.record("run.moved", project_id=run.project_id, subject_id=run.id, payload=payload)
     if moves or progressed:
-        run_news.tell(RunNews(moves, progressed))
+        run_news.tell(RunNews(moves, progressed, to_launch))
 
 
 database.before_commit.insert(0, tell_news)
