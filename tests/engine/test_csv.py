@@ -244,3 +244,22 @@ def test_rows_that_do_not_agree_are_told(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr(TableLoad, "_count", lambda self, table: 1)
     world.write_csv("orders.csv", ORDERS)
     assert world.load("orders.csv").doubt == "2 rows were read, 2 written and 1 found in the table afterwards"
+
+
+def test_a_large_file_arrives_whole_although_its_order_is_not_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.engine.csv_files._ORDERED_SIZE", 0)
+    world.write("a.csv", "id,name\n" + "".join(f"{n},n{n}\n" for n in range(300_000)))
+    receipt = world.load("a.csv")
+    assert (receipt.rows_read, receipt.rows_found, receipt.doubt) == (300_000, 300_000, None)
+    assert world.query("SELECT count(DISTINCT id), sum(id) FROM orders") == [(300_000, 299_999 * 150_000)]
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\n\n", "\r\n\r\n"])
+def test_empty_lines_before_the_header_are_no_lines(world: World, blank: str) -> None:
+    end = "\r\n" if "\r" in blank else "\n"
+    world.write("a.csv", f"{blank}id,name{end}1,a{end}")
+    receipt = world.load("a.csv")
+    assert receipt.schema == [("id", "BIGINT"), ("name", "VARCHAR")]
+    assert world.query("FROM orders") == [(1, "a")]

@@ -23,6 +23,7 @@ from webapp.engine.specs import extractor_json_schemas, loader_json_schemas, par
         ({"type": "csv", "path": "a\0b"}, "path"),
         ({"type": "csv", "path": "a", "colour": 1}, "colour"),
         ({"type": "csv", "path": "a", "delimiter": "::"}, "delimiter"),
+        ({"type": "csv", "path": "a", "delimiter": "\n"}, "delimiter"),
         ({"type": "csv", "path": "a", "encoding": "klingon"}, "encoding"),
         ({"type": "csv", "path": "a", "encoding": "zip"}, "encoding"),
         ({"type": "csv", "path": "a", "columns": {"a": "INT); DROP"}}, "columns"),
@@ -70,6 +71,11 @@ def test_an_unknown_type_is_refused(config: dict[str, Any]) -> None:
     for parse in (parse_extractor, parse_loader):
         with pytest.raises(ValidationError):
             parse(config)
+
+
+def test_a_delimiter_that_is_the_quote_is_refused() -> None:
+    with pytest.raises(ValidationError, match="delimiter"):
+        parse_extractor({"type": "csv", "path": "a", "delimiter": '"'})
 
 
 def test_the_token_is_not_shown() -> None:

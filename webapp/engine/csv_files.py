@@ -47,8 +47,10 @@ def csv_source(spec: CsvExtractor, context: Context) -> Source:
     head = _head(filled[0], spec)
     delimiter = spec.delimiter or _likely_delimiter(head, spec.quote)
     readable = {_readable_copy(file, spec, context, number): file for number, file in enumerate(filled)}
+    # DuckDB would take the header for a line of data behind empty lines that nobody told it of.
+    blank_lines = _leading_blank_lines(head) if len(filled) == 1 else 0
     size = sum(file.stat().st_size for file in filled)
-    relation, parameters = _relation(spec, list(readable), delimiter)
+    relation, parameters = _relation(spec, list(readable), delimiter, blank_lines)
     source = Source(
         relation,
         parameters,
@@ -61,17 +63,22 @@ def csv_source(spec: CsvExtractor, context: Context) -> Source:
     return replace(
         source,
         wider=lambda error: _looked_through(source, error),
-        retyped=lambda types: _retyped(source, spec, list(readable), delimiter, types),
+        retyped=lambda types: _retyped(source, spec, list(readable), delimiter, blank_lines, types),
     )
 
 
 def _relation(
-    spec: CsvExtractor, files: list[Path], delimiter: str, *, types: dict[str, str] | None = None
+    spec: CsvExtractor,
+    files: list[Path],
+    delimiter: str,
+    blank_lines: int,
+    *,
+    types: dict[str, str] | None = None,
 ) -> tuple[str, list[Any]]:
     parameters: list[Any] = [[str(file) for file in files]]
     options = [
         f"header = {'true' if spec.header else 'false'}",
-        "skip = 0",
+        f"skip = {blank_lines}",
         "comment = ''",
         "null_padding = false",
         "ignore_errors = false",
@@ -110,10 +117,17 @@ def _looked_through(source: Source, error: duckdb.Error) -> Source | None:
     )
 
 
-def _retyped(source: Source, spec: CsvExtractor, files: list[Path], delimiter: str, types: dict[str, str]) -> Source:
+def _retyped(
+    source: Source,
+    spec: CsvExtractor,
+    files: list[Path],
+    delimiter: str,
+    blank_lines: int,
+    types: dict[str, str],
+) -> Source:
     declared = {name.lower() for name in spec.columns}
     wanted = {name: type_ for name, type_ in types.items() if name.lower() not in declared}
-    relation, parameters = _relation(spec, files, delimiter, types=wanted)
+    relation, parameters = _relation(spec, files, delimiter, blank_lines, types=wanted)
     return replace(source, relation=relation, parameters=parameters, wider=lambda _error: None)
 
 
@@ -171,6 +185,11 @@ def _likely_delimiter(head: str, quote: str) -> str:
     if quote:
         line = re.sub(f"{re.escape(quote)}[^{re.escape(quote)}]*{re.escape(quote)}", "", line)
     return max(_DELIMITERS, key=line.count)
+
+
+def _leading_blank_lines(head: str) -> int:
+    blank = re.match(r"(?:\r?\n)*", head)
+    return blank.group().count("\n") if blank else 0
 
 
 def _estimate_rows(head: str, files: list[Path], spec: CsvExtractor) -> int:

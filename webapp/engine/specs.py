@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from webapp.engine.column_types import parse_column_type
 from webapp.engine.names import TableName
@@ -217,6 +226,19 @@ class CsvExtractor(Spec):
     escape: OneCharacter | None = Field(
         None, title="Escape", description="Before a quote inside a quoted field; by default the quote."
     )
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _within_a_line(cls, value: str | None) -> str | None:
+        if value is not None and value in ("\n", "\r", "\0"):
+            raise ValueError("the end of a line or NUL cannot be a delimiter, quote or escape")
+        return value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "CsvExtractor":
+        if self.delimiter is not None and self.delimiter in (self.quote, self.escape):
+            raise ValueError("delimiter: it must differ from quote and escape")
+        return self
 
     @field_validator("encoding")
     @classmethod
