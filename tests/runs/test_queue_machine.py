@@ -199,6 +199,6 @@ def test_whatever_happens_when_the_queue_stays_in_order(machine_mission):
     run_state_machine_as_test(
         QueueLife,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

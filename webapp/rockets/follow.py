@@ -104,7 +104,7 @@ def follow_runs(news: RunNews) -> None:
     All of these rockets are locked at once, in one order, so that two who follow never wait for each other in a ring.
     """
     found = _rockets_of({moved.run.job_id for moved in news.moves} | {run.job_id for run in news.progressed})
-    aloft = _aloft_before(news.moves)
+    aloft = _aloft_before(news.moves, news.to_launch)
     for moved in news.moves:
         rocket = found.get(moved.run.job_id)
         if rocket is not None:
@@ -118,14 +118,15 @@ def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
     return {rocket.job_id: rocket for rocket in db.session.scalars(query)}
 
 
-def _aloft_before(moves: Sequence[RunMoved]) -> dict[uuid.UUID, set[uuid.UUID]]:
-    """For the jobs of these moves: the runs that were under way before the first of them."""
+def _aloft_before(moves: Sequence[RunMoved], to_launch: frozenset[uuid.UUID]) -> dict[uuid.UUID, set[uuid.UUID]]:
+    """For the jobs of these moves: the runs that were seen to be under way before the first of them."""
     aloft: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
     ended = {moved.run.job_id for moved in moves if moved.was is RunState.RUNNING}
     if ended:
         query = sa.select(Run.job_id, Run.id).where(Run.job_id.in_(ended), Run.state == RunState.RUNNING)
         for job_id, run_id in db.session.execute(query):
-            aloft[job_id].add(run_id)
+            if run_id not in to_launch:
+                aloft[job_id].add(run_id)
     for moved in reversed(moves):
         if moved.was is RunState.RUNNING:
             aloft[moved.run.job_id].add(moved.run.id)

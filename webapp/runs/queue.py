@@ -23,7 +23,7 @@ from webapp.db import db, insert_at_commit, is_postgresql, wake_at_commit
 from webapp.jobs.models import Job
 from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Worker
-from webapp.runs.operations import LEVELS, RunMoved, announce, announce_progress, end_unstarted
+from webapp.runs.operations import LEVELS, RunMoved, announce, announce_later, announce_progress, end_unstarted
 from webapp.runs.states import RunState, move
 from webapp.wake import RUNS
 
@@ -126,6 +126,7 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
         if not found or len(claimed) >= limit:
             break
     db.session.flush()
+    announce_later(run.id for run in claimed)
     return [_lease(run) for run in claimed]
 
 
