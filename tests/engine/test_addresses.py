@@ -130,7 +130,8 @@ def test_proxies_of_the_environment_are_not_used(world: World, monkeypatch: pyte
 
 
 def test_no_message_carries_a_token_or_a_query(world: World) -> None:
-    with api_server(lambda asked: Reply({"why": 1}, 500)) as server, pytest.raises(EngineError) as caught:
+    echo = {"you sent": "Bearer t0ken, key=s3cret"}
+    with api_server(lambda asked: Reply(echo, 500)) as server, pytest.raises(EngineError) as caught:
         run_task(
             {"type": "api", "url": f"{server.url}/a?key=s3cret", "bearer_token": "t0ken", "retries": 0},
             LOADER,
@@ -139,3 +140,4 @@ def test_no_message_carries_a_token_or_a_query(world: World) -> None:
     said = caught.value.message + repr(caught.value.facts) + repr(world.heard.logs)
     assert "s3cret" not in said
     assert "t0ken" not in said
+    assert "you sent" in said

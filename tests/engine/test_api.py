@@ -245,6 +245,19 @@ def test_a_body_that_breaks_off_is_transient(world: World) -> None:
     assert (caught.value.kind, len(server.asked)) == (Kind.TRANSIENT, 2)
 
 
+def test_a_bad_status_whose_body_breaks_off_is_still_that_status(world: World) -> None:
+    def half(handler: Any) -> None:
+        handler.send_response(404)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"not fo")
+        handler.close_connection = True
+
+    with api_server(lambda asked: Reply(raw=half)) as server, pytest.raises(EngineError, match="404") as caught:
+        load(world, server.url)
+    assert caught.value.permanent
+
+
 def silent(handler: Any) -> None:
     time.sleep(1.5)
     handler.close_connection = True

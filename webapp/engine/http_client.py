@@ -1,5 +1,6 @@
 """Fetching pages over HTTP: addresses checked and pinned, redirects checked again, time and size bounded."""
 
+import contextlib
 import random
 import socket
 import threading
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -112,7 +113,7 @@ class PageFetcher:
             headers = dict(request.headers) if origin_of(url) == request.trusted else {}
             response = self._send(method, url, headers, body)
             if response.status not in _REDIRECT:
-                return self._answer(url, response)
+                return self._answer(request, url, response)
             target = urljoin(url, response.headers.get("Location") or "")
             response.drain_conn()
             if target in seen or (target == url and method == "GET"):
@@ -153,11 +154,16 @@ class PageFetcher:
             )
         return self._pools[origin]
 
-    def _answer(self, url: str, response: urllib3.BaseHTTPResponse) -> Answer:
+    def _answer(self, request: Request, url: str, response: urllib3.BaseHTTPResponse) -> Answer:
         if response.status >= 300:
-            snippet = response.read(500, decode_content=True).decode("utf-8", "replace") if response.status else ""
+            snippet = ""
+            # The status says enough when the rest of the answer breaks off.
+            with contextlib.suppress(HTTPError, OSError):
+                snippet = response.read(500, decode_content=True).decode("utf-8", "replace")
             response.close()
-            raise _bad_status(url, response.status, response.headers.get("Retry-After"), snippet)
+            raise _bad_status(
+                url, response.status, response.headers.get("Retry-After"), _without_secrets(snippet, request)
+            )
         body = self._body(url, response)
         return Answer(url, response.headers, body)
 
@@ -199,6 +205,16 @@ def _bad_status(url: str, status: int, retry_after: str | None, snippet: str) ->
                            fix="The server is busy or broken: try again later.")  # fmt: skip
     fixes = {401: "Check the token.", 403: "Check the token's rights.", 404: "Check the address."}
     return EngineError(said, origin=Origin.SOURCE, fix=fixes.get(status, "Check the request's settings."), **facts)
+
+
+def _without_secrets(text: str, request: Request) -> str:
+    """What a server said, without what it may have echoed of our headers and our query."""
+    sent = [value.removeprefix("Bearer ") for value in request.headers.values()]
+    sent += [value for _, value in parse_qsl(urlsplit(request.url).query)]
+    for value in sent:
+        if len(value) > 3:
+            text = text.replace(value, "...")
+    return text
 
 
 def _seconds(retry_after: str | None) -> float | None:
