@@ -32,8 +32,9 @@ async def start(events: int, rate: float, size: int) -> str:
 async def pump(events: int, rate: float, size: int) -> None:
     began = time.monotonic()
     for number in range(events):
-        await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-        text = f'{{"type":"job_update","location":"{time.monotonic_ns():020d}'
+        due = began + number / rate
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        text = f'{{"type":"job_update","location":"{int(due * 1e9):020d}'
         text = text.ljust(size - 2, "x") + '"}'
         for socket in list(clients):
             await socket.send_text(text)
