@@ -1,5 +1,6 @@
 """Windows on a run's log: its newest lines, the lines around one of them, and what a search finds in all of it."""
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from webapp.runs.models import LogChunk, Run
 from webapp.runs.operations import LEVELS
 
 WINDOW = 500
+_PLAIN = re.compile(r"[ !#-.0-\[\]-~]+")  # what JSON text holds as it is
 
 
 @dataclass(frozen=True)
@@ -75,20 +77,23 @@ def lines_between(run_id: uuid.UUID, first: int, last: int) -> list[Line]:
     return [line for chunk in db.session.scalars(query) for line in _lines(chunk) if first <= line.number <= last]
 
 
-def all_lines(run_id: uuid.UUID, *, attempt: int | None = None) -> Iterator[Line]:
-    """Every line, read a few chunks at a time."""
+def log_as_text(run_id: uuid.UUID) -> Iterator[str]:
+    """The whole log, a piece at a time, one line of text for each of its lines."""
     after = 0
     while True:
-        query = sa.select(LogChunk).where(LogChunk.run_id == run_id, LogChunk.first_line > after)
-        if attempt is not None:
-            query = query.where(LogChunk.attempt == attempt)
-        chunks = list(db.session.scalars(query.order_by(LogChunk.first_line).limit(20)))
+        query = sa.select(LogChunk.first_line, LogChunk.lines).where(LogChunk.run_id == run_id)
+        chunks = db.session.execute(
+            query.where(LogChunk.first_line > after).order_by(LogChunk.first_line).limit(20)
+        ).all()
         if not chunks:
             return
-        for chunk in chunks:
-            yield from _lines(chunk)
+        for _, lines in chunks:
+            yield "".join(f"{_utc(at)} {level:<7} {step:<10} {message}\n" for at, level, step, message in lines)
         after = chunks[-1].first_line
-        db.session.expunge_all()  # a million lines must not gather in memory
+
+
+def _utc(instant: str) -> str:
+    return instant.removesuffix("+00:00") + "Z" if instant.endswith("+00:00") else instant
 
 
 def _forward(run: Run, query: LogQuery, *, after: int, size: int) -> list[Line]:
@@ -118,7 +123,12 @@ def _backward(run: Run, query: LogQuery, *, before: int | None, size: int) -> li
 
 def _chunks(run: Run, query: LogQuery) -> sa.Select[LogChunk]:
     chunks = sa.select(LogChunk).where(LogChunk.run_id == run.id, LogChunk.worst_level >= LEVELS.index(query.level))
-    return chunks.where(LogChunk.attempt == query.attempt) if query.attempt is not None else chunks
+    if query.attempt is not None:
+        chunks = chunks.where(LogChunk.attempt == query.attempt)
+    if query.q and _PLAIN.fullmatch(query.q):
+        # Chunks without the text need not be read at all; what JSON would escape is looked for in the lines themselves.
+        chunks = chunks.where(sa.cast(LogChunk.lines, sa.Text).icontains(query.q, autoescape=True))
+    return chunks
 
 
 def _stream(query: sa.Select[LogChunk]) -> Iterable[LogChunk]:

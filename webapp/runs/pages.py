@@ -131,8 +131,7 @@ def download_log(run_id: uuid.UUID) -> Response:
 
 def _log_as_text(run_id: uuid.UUID) -> Iterator[str]:
     with reading():
-        for line in logs.all_lines(run_id):
-            yield f"{line.at:%Y-%m-%dT%H:%M:%S.%f}Z {line.level:<7} {line.step:<10} {line.message}\n"
+        yield from logs.log_as_text(run_id)
 
 
 @door.post("/runs/<uuid:run_id>/abort")
