@@ -19,12 +19,12 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from webapp import db as database
 from webapp import refusals
 from webapp.accounts import operations as accounts
-from webapp.accounts.access import Actor, Via
+from webapp.accounts.access import Actor, Scope, Via
 from webapp.accounts.models import User
 from webapp.accounts.revocation import CACHE_SECONDS, Epoch
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.errors import HohmannError, NotSignedIn
+from webapp.errors import HohmannError, NotAllowed, NotSignedIn
 from webapp.policy import POLICY, Access
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -168,6 +168,8 @@ def check_visitor() -> None:
         raise NotSignedIn("Sign in first." if not request.authorization else "This token is not good (any more).")
     if access is Access.ADMIN and g.actor is not None:
         g.actor.require_admin()
+    if access is not Access.PUBLIC and request.method in SAFE_METHODS and not g.actor.may_read:
+        raise NotAllowed(f"This token lacks the scope {Scope.READ}.", needed_scope=Scope.READ.value)
     _check_form_token()
 
 
@@ -289,7 +291,6 @@ def _refuse_http(error: HTTPException) -> Response:
 
 
 def _refuse_csrf(error: CSRFError) -> Response:
-    from webapp.errors import NotAllowed
 
     return refusals.answer(NotAllowed("The form is too old. Load the page again and repeat.", code="BAD_FORM_TOKEN"))
 

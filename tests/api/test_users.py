@@ -345,6 +345,16 @@ def test_an_expired_service_token_opens_nothing(client: FlaskClient, alice: Pers
     assert_refused(client.get("/api/v1/jobs", headers=bearer(secret)), 401)
 
 
+def test_a_service_token_without_the_scope_to_read_sees_nothing(client: FlaskClient, alice: Person):
+    token = bearer(make_token(client, alice, scopes=["rockets:write"]).json["token"])
+    for path in ("/api/v1/job", "/api/v1/jobs", "/api/v1/runs"):
+        refused = client.get(path, headers=token)
+        assert_refused(refused, 403)
+        assert refused.json["details"] == {"needed_scope": "read"}
+    mission = {"source": "Earth", "destination": "Mars", "estimated_time": 5}
+    assert client.post("/api/v1/job", json=mission, headers=token).status_code == 201
+
+
 def test_a_service_token_is_no_person(client: FlaskClient, alice: Person):
     token = bearer(make_token(client, alice, role="admin").json["token"])
     assert_refused(client.get("/api/v1/auth/me", headers=token), 403)

@@ -77,6 +77,11 @@ class Actor:
                 f"This needs the role {role}; you are {self.memberships[project_id]}.", needed_role=str(role)
             )
 
+    @property
+    def may_read(self) -> bool:
+        """Whether the actor may look at what its projects hold: anybody but a token without the scope for it."""
+        return self.scopes is None or Scope.READ in self.scopes
+
     def require_admin(self) -> None:
         """Raise NotAllowed for anybody but an admin of the instance in person."""
         if not (self.is_instance_admin or self.via is Via.SYSTEM) or self.scopes is not None:

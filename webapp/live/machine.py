@@ -144,6 +144,9 @@ class JobSocket:
         if bearer is None:
             self._hub.close(client, frames.POLICY, "This token is not good")
             return
+        if not bearer.actor.may_read:
+            self._hub.close(client, frames.POLICY, "This token lacks the scope read")
+            return
         gap = _gap_after(since) if since is not None else None
         seconds = bearer.expires_at.timestamp() - time.time() if bearer.expires_at else math.inf
         self._hub.admit(client, seconds=seconds)
