@@ -120,6 +120,7 @@ def test_a_run_that_waits_for_its_next_attempt_counts_down(rita: Person, make_ru
     assert "data-countdown-to" in page
     assert "attempt 2 of 3" in words(page)
     assert "Why the last attempt failed" in page
+    assert " starts in " not in page, "a number of seconds would not count down"
 
 
 def test_the_configuration_of_the_run_is_shown_without_its_secrets(
@@ -351,7 +352,7 @@ def test_fragments_stand_alone_and_hold_no_form(
         run = db.session.scalars(sa.select(Run)).one()
         moved = told("run.moved", run_id, run.job_id)
         for html, ids in (
-            (feed.show_run([moved]), {"run-now", "run-picture", "run-past"}),
+            (feed.show_run([moved]), {"run-now", "run-picture", "run-past", "run-attempts"}),
             (feed.show_run([told("run.progress", run_id, run.job_id)]), {"run-now", "run-picture"}),
             (feed.show_row([moved]), {f"run-{run_id}"}),
             (feed.show_job([moved]), {f"job-{run.job_id}-state", f"job-{run.job_id}-strip", "job-now", "job-trend"}),
@@ -362,7 +363,8 @@ def test_fragments_stand_alone_and_hold_no_form(
             assert "<form" not in html
             assert "csrf" not in html
     page = bob.browser().get(f"/runs/{run_id}").text
-    assert all(f'id="{name}"' in page for name in ("run-now", "run-picture", "run-past"))
+    assert all(f'id="{name}"' in page for name in ("run-now", "run-picture", "run-past", "run-attempts"))
+    assert 'id="run-attempts"' not in bob.browser().get(f"/runs/{run_id}?attempt=1").text
 
 
 def test_a_run_that_has_gone_shows_nothing(app: Any, look: Callable, people: Any) -> None:

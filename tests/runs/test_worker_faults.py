@@ -1,9 +1,13 @@
 """What happens to runs when processes are killed, machines stop, and the database goes away. All processes are real."""
 
+import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import psycopg2
@@ -275,17 +279,45 @@ def test_a_locked_sqlite_stops_no_run(mission: Mission, databases: Databases):
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_reason_on_the_run(mission: Mission):
-    """Root may write everywhere, so what is in the way here is a file where a folder should be."""
+    """Root may write everywhere, so what is in the way here are files where folders should be."""
     mission.start_worker()
     mission.csv()
     (mission.data / "blocked").write_text("a file")
     by_destination = mission.fly(task(db="blocked/out.duckdb"))
-    (mission.settings.hohmann_home / "tmp").write_text("a file") if not (
-        mission.settings.hohmann_home / "tmp"
-    ).exists() else None
-
     assert by_destination.state is RunState.FAILED
     assert "blocked/out.duckdb" in by_destination.error_message
+
+    shutil.rmtree(mission.settings.hohmann_home / "tmp", ignore_errors=True)
+    (mission.settings.hohmann_home / "tmp").write_text("a file")
+    by_home = mission.fly(task())
+    assert by_home.state is RunState.FAILED
+    assert "temporary folder" in by_home.error_message
+    (mission.settings.hohmann_home / "tmp").unlink()
+    assert mission.fly(task()).state is RunState.SUCCEEDED, "the next run works"
+
+
+@pytest.fixture
+def small_disk(mission: Mission) -> Iterator[Path]:
+    """A disk of one megabyte inside the data folder."""
+    folder = mission.data / "small"
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_clear_reason_and_leaves_the_old_table(mission: Mission, small_disk: Path):
+    mission.start_worker()
+    small = task(mission.csv("few.csv", rows=5), db="small/out.duckdb")
+    assert mission.fly(small).rows_found == 5
+    run = mission.fly(task(mission.csv("many.csv", rows=200_000), db="small/out.duckdb"))
+
+    assert run.state is RunState.FAILED
+    assert "space" in run.error_message.lower(), run.error_message
+    assert mission.count(db="small/out.duckdb") == 5
+    assert mission.fly(small).state is RunState.SUCCEEDED, "the next run works"
 
 
 def test_no_process_is_left_when_a_worker_is_killed(mission: Mission):
