@@ -277,6 +277,20 @@ def test_a_silent_server_does_not_delay_cancelling(world: World) -> None:
         assert time.monotonic() - began < 1.0
 
 
+def test_pages_that_came_quickly_are_told_before_the_next_one_comes(world: World) -> None:
+    def answer(asked: Asked) -> Reply:
+        page = int(asked.params["page"])
+        if page == 3:
+            end = time.monotonic() + 10
+            while not world.heard.moved or world.heard.moved[-1][0] < 2:
+                assert time.monotonic() < end, f"told {world.heard.moved}"
+                time.sleep(0.01)
+        return Reply([{"id": page}] if page < 3 else [])
+
+    with api_server(answer) as server:
+        assert load(world, server.url, pagination={"type": "page"}).rows_found == 2
+
+
 def test_nobody_listening_is_transient(world: World) -> None:
     with api_server(lambda asked: Reply([])) as server:
         pass

@@ -8,7 +8,7 @@ being read. A counted page that turns out to lie beyond the end is dropped.
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -38,14 +38,17 @@ class Page:
     lookup: Lookup
 
 
-def fetched_pages(spec: ApiExtractor, context: Context) -> Iterator[Page]:
-    """Yield an API's pages in order; raises EngineError, and Cancelled within a second of being asked to stop."""
+def fetched_pages(spec: ApiExtractor, context: Context, *, while_waiting: Callable[[], None]) -> Iterator[Page]:
+    """Yield an API's pages in order, calling ``while_waiting`` several times a second until the next one is there.
+
+    Raises EngineError, and Cancelled within a second of being asked to stop.
+    """
     fetch = _Fetch(spec, PageFetcher(
         allow_private=context.allow_private_addresses, timeout=spec.timeout, retries=spec.retries))  # fmt: skip
     thread = threading.Thread(target=fetch.run, name="engine-fetch", daemon=True)
     thread.start()
     try:
-        while (future := fetch.take(context)) is not None:
+        while (future := fetch.take(context, while_waiting)) is not None:
             yield _result(future, context)
     finally:
         # The thread may wait on a silent server; it closes its connections at the next byte or time-out.
@@ -72,7 +75,7 @@ class _Fetch:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="engine-read")
         self._ready: queue.Queue[Future[Page] | Exception | None] = queue.Queue(_AHEAD)
 
-    def take(self, context: Context) -> "Future[Page] | None":
+    def take(self, context: Context, while_waiting: Callable[[], None]) -> "Future[Page] | None":
         """Return the next page, being read; None after the last one."""
         while True:
             if context.cancelled():
@@ -80,6 +83,7 @@ class _Fetch:
             try:
                 item = self._ready.get(timeout=_LOOK)
             except queue.Empty:
+                while_waiting()
                 continue
             if isinstance(item, Exception):
                 raise item

@@ -22,7 +22,7 @@ from webapp.engine.specs import ApiExtractor
 
 _IN_MEMORY = 48 * 1024 * 1024
 _SLOW_ROWS = 20_000
-_TELL = 0.5
+_TELL = 0.25
 _RELATION = "hohmann_records"
 
 
@@ -33,7 +33,7 @@ def api_source(spec: ApiExtractor, context: Context) -> Source:
     """
     with (context.temp / "pages").open("wb") as bodies:
         gathered = _Gathered(context, spec.records, bodies)
-        for page in fetched_pages(spec, context):
+        for page in fetched_pages(spec, context, while_waiting=gathered.tell):
             gathered.add(page)
     return gathered.source()
 
@@ -52,6 +52,7 @@ class _Gathered:
         self._bodies = bodies
         self._lengths: list[int] = []
         self._told = 0.0
+        self._size_told = 0
         self.rows = 0
         self.size = 0
 
@@ -60,8 +61,15 @@ class _Gathered:
         self._lengths.append(len(page.body))
         self.size += len(page.body)
         self._collect(page)
-        if time.monotonic() - self._told > _TELL:
-            self._told = time.monotonic()
+        self.tell()
+
+    def tell(self) -> None:
+        """Report what is new, a few times a second at most.
+
+        Called while the next page is awaited, too: a slow server's last page must not stay untold until then.
+        """
+        if self.size != self._size_told and time.monotonic() - self._told > _TELL:
+            self._told, self._size_told = time.monotonic(), self.size
             self._context.reporter.progress(self.rows, 0, self.size, None)
 
     def _collect(self, page: Page) -> None:
