@@ -118,7 +118,7 @@ def wrk(target: Target, seconds: int) -> dict[str, float]:
     before = target.cpu_seconds()
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     spent = target.cpu_seconds() - before
-    if "Non-2xx" in text or "Socket errors" in text:
+    if "Non-2xx" in text or re.search(r"Socket errors: connect [^0]|read [1-9]|write [1-9]", text):
         raise RuntimeError(text)
     requests = int(re.findall(r"(\d+) requests in", text)[0])
     found = {"rate": float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0]), "cpu": spent / requests * 1000}

@@ -71,6 +71,7 @@ def test_what_is_in_the_body_of_a_start_does_not_matter(client: FlaskClient, bob
 def test_statuses_are_contract_001s_words_oldest_first(client: FlaskClient, bob: Person, runs: list[str]):
     listed = get(client, bob, "/runs")
     assert [run["run_id"] for run in listed] == runs
+    assert all(get(client, bob, f"/runs/{run['run_id']}").items() >= run.items() for run in listed)
     assert [run["status"] for run in listed] == ["queued", "running", "success", "failed", "failed"]
     assert [run["state"] for run in listed] == [state.value for state in RunState]
     assert listed[2]["completed_at"] == listed[2]["finished_at"]
@@ -131,6 +132,7 @@ def test_a_scheduled_run_shows_its_instant(client: FlaskClient, bob: Person, wor
     run = get(client, bob, "/runs")[0]
     assert run["triggered_by"] == "scheduler"
     assert run["scheduled_for"] == due.isoformat().replace("+00:00", "Z")
+    assert get(client, bob, f"/runs/{run['run_id']}").items() >= run.items()
 
 
 def test_one_run_tells_its_steps_attempts_and_what_it_waits_for(

@@ -129,8 +129,8 @@ def _from_sqlite(row: Any, now: datetime, words: Mapping[str, str]) -> dict[str,
         "airflow_dag_run_id": flight,
         "user_id": user and f"{user[:8]}-{user[8:12]}-{user[12:16]}-{user[16:20]}-{user[20:]}",
         "job_id": job and f"{job[:8]}-{job[8:12]}-{job[12:16]}-{job[16:20]}-{job[20:]}",
-        "created_at": f"{created[:10]}T{created[11:]}Z",
-        "updated_at": f"{updated[:10]}T{updated[11:]}Z",
+        "created_at": f"{created[:10]}T{created[11:].removesuffix('.000000')}Z",
+        "updated_at": f"{updated[:10]}T{updated[11:].removesuffix('.000000')}Z",
     }
 
 

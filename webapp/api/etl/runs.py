@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from webapp import guard
 from webapp.api.bodies import answer, read_body, read_query
 from webapp.api.etl.blueprint import door, path_id
-from webapp.api.etl.words import show_run
+from webapp.api.etl.words import show_facts, show_run
 from webapp.api.fields import Flag
 from webapp.api.paging import point_to_next
 from webapp.api.words import Contract, states_called
@@ -136,7 +136,7 @@ def _page(query: RunsQuery, job_id: uuid.UUID | None) -> Response:
         guard.actor(), job_id=job_id, states=_states(query.status), cursor=query.cursor, limit=query.limit
     )
     is_full = query.limit is not None and len(rows) == query.limit
-    return point_to_next(answer([show_run(row) for row in rows]), rows[-1].number if is_full else None)
+    return point_to_next(answer([show_facts(row) for row in rows]), rows[-1]["number"] if is_full else None)
 
 
 def _states(word: str | None) -> tuple[RunState, ...] | None:
