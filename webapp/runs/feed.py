@@ -40,14 +40,14 @@ def show_run(events: list[Event]) -> str:
     run = _find(events[-1].subject_id)
     if run is None:
         return ""
-    moved = any(event.kind == "run.moved" for event in events)
-    return "".join(
-        [
-            render_template("runs/_now.html", now=screen.look_at_now(run)),
-            render_template("runs/_picture.html", picture=screen.look_at_picture(run)),
-            render_template("runs/_past.html", past=screen.look_at_past(run)) if moved else "",
-        ]
-    )
+    shown = [
+        render_template("runs/_now.html", now=screen.look_at_now(run)),
+        render_template("runs/_picture.html", picture=screen.look_at_picture(run)),
+    ]
+    if any(event.kind == "run.moved" for event in events):
+        shown.append(render_template("runs/_past.html", past=screen.look_at_past(run)))
+        shown.append(render_template("runs/_attempts.html", run=run, chosen=None))
+    return "".join(shown)
 
 
 def show_log(events: list[Event]) -> str:

@@ -107,11 +107,12 @@ def job_name_of(run: Run) -> str:
 def look_at_now(run: Run) -> Now:
     """The state of the run, and what follows from it."""
     points = rate_points(run, run.attempt) if run.state is RunState.RUNNING else []
+    retries_at = run.available_at if run.state is RunState.QUEUED and run.available_at > utcnow() else None
     return Now(
         run=run,
-        waits_for=runs.why_it_waits(run),
+        waits_for=None if retries_at else runs.why_it_waits(run),  # a countdown says it better
         since=_since(run),
-        retries_at=run.available_at if run.state is RunState.QUEUED and run.available_at > utcnow() else None,
+        retries_at=retries_at,
         origin=ORIGINS.get(run.error_origin or ""),
         advice=KINDS.get(run.error_kind or ""),
         arrives=_arrives(run),
