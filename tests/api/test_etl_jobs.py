@@ -98,6 +98,16 @@ def test_the_root_address_gives_machines_the_same(client: FlaskClient, bob: Pers
     assert client.get(f"/runs/{run['run_id']}", headers=bob.headers).get_json()["status"] == "queued"
 
 
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/plain, */*", ""])
+def test_curl_and_scripts_at_the_root_get_json(client: FlaskClient, bob: Person, accept: str):
+    for path in ("/jobs", "/runs", "/auth/me", "/users/nobody"):
+        assert client.get(path, headers={**bob.headers, "Accept": accept}).mimetype == "application/json"
+    refused = client.get("/jobs", headers={"Accept": accept})
+    assert_refused(refused, 401)
+    wrong = {"username": "bob", "password": "wrong password"}
+    assert_refused(client.post("/auth/login", json=wrong, headers={"Accept": accept}), 401)
+
+
 @pytest.mark.parametrize("path", ["/jobs", "/runs"])
 @pytest.mark.parametrize(
     "headers", [{"Accept": "text/html,*/*"}, {"HX-Request": "true"}, {"Accept": "text/html", "HX-Request": "true"}]

@@ -100,6 +100,13 @@ def test_trigger_names_a_new_flight_each_time(client: FlaskClient, bob: Person):
     assert shown["airflow_dag_run_id"] == flights[1]["dag_run_id"]
 
 
+def test_a_rocket_in_the_air_is_not_triggered(client: FlaskClient, bob: Person, work: Callable[..., Any]):
+    later = utcnow() + timedelta(hours=1)
+    with work():
+        rocket_id = make_rocket(phase=Phase.OUTBOUND, state=RocketState.IN_FLIGHT, next_step_at=later).id
+    assert_refused(client.post(f"/api/v1/job/{rocket_id}/trigger", headers=bob.headers), 409, code="IN_FLIGHT")
+
+
 def test_the_history_is_an_array_oldest_first_and_says_who_did_it(client: FlaskClient, bob: Person):
     rocket_id = build(client, bob).get_json()["id"]
     for state in ("Ready", "InFlight", "Landed_On_Mars"):
