@@ -17,6 +17,7 @@ from webapp.dates import utcnow
 from webapp.db import db
 from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job
+from webapp.jobs.routes import route_of
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
 from webapp.rockets.states import MOVES, Phase, ground, recall
@@ -44,7 +45,7 @@ def wire(app: Flask) -> None:
 
 def give_rocket(job: Job) -> None:
     """A new job gets its rocket: Ready when the job is switched on and has something to do."""
-    source, destination = describe_route(job)
+    source, destination = _route_of(job)
     rocket = rockets.build_rocket(
         project_id=job.project_id,
         user_id=job.created_by,
@@ -65,7 +66,7 @@ def follow_job(job: Job) -> None:
     rocket = _rockets_of({job.id}).get(job.id)
     if rocket is None:
         return
-    rocket.source, rocket.destination = describe_route(job)
+    rocket.source, rocket.destination = _route_of(job)
     if not job.is_enabled and ground(rocket.phase) is not rocket.phase:
         rockets.enter(rocket, ground(rocket.phase), "the job was switched off")
     elif job.is_enabled and rocket.phase is Phase.PREPARING:
@@ -81,21 +82,8 @@ def retire_rocket(job: Job) -> None:
         rockets.record_deletion(rocket)
 
 
-def describe_route(job: Job) -> tuple[str, str]:
-    """From where to where a job moves data, in a few words."""
-    if not job.tasks:
-        return "nowhere yet", "nowhere yet"
-    return _name_source(job.tasks[0].extractor), _name_destination(job.tasks[-1].loader)
-
-
-def _name_source(extractor: dict[str, object]) -> str:
-    place = str(extractor.get("path") or extractor.get("url") or extractor.get("type") or "source")
-    return place.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1][:255] or "source"
-
-
-def _name_destination(loader: dict[str, object]) -> str:
-    file = str(loader.get("db_path") or "warehouse").rsplit("/", 1)[-1]
-    return f"{file}/{loader.get('table_name', '')}".rstrip("/")[:255]
+def _route_of(job: Job) -> tuple[str, str]:
+    return route_of([(task.extractor, task.loader) for task in job.tasks])
 
 
 def follow_runs(news: RunNews) -> None:
