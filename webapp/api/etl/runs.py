@@ -165,7 +165,11 @@ def _as_json(lines: list[LogLine], since: int) -> Response:
     return answer({"lines": shown, "last": lines[-1].number if lines else since})
 
 
+def _said(line: LogLine) -> str:
+    return f"{line.step}: {line.message}" if line.step else line.message
+
+
 def _as_text(number: int, lines: list[LogLine]) -> Response:
-    text = "".join(f"{line.at} {line.level.upper():7} {line.step}: {line.message}\n" for line in lines)
+    text = "".join(f"{line.at} {line.level.upper():7} {_said(line)}\n" for line in lines)
     headers = {"Content-Disposition": f'attachment; filename="run-{number}.log"'}
     return Response(text, mimetype="text/plain", headers=headers)
