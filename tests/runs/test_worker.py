@@ -268,7 +268,7 @@ def test_a_run_begins_at_once_without_waiting_for_a_poll(busy: Mission):
         time.sleep(0.05)
         run = busy.fly()
         waits.append((run.started_at - run.created_at).total_seconds())
-    assert sorted(waits)[2] < 0.25, waits
+    assert sorted(waits)[2] < 1.0, f"{waits}: a look without a signal comes every five seconds"
 
 
 def test_a_child_is_used_again_while_it_is_clean(busy: Mission):

@@ -232,7 +232,7 @@ def test_a_worker_that_was_cut_off_still_hears_at_once_of_new_runs(mission: Miss
     for _ in range(3):
         run = mission.fly()
         waits.append((run.started_at - run.created_at).total_seconds())
-    assert min(waits) < 0.5, waits
+    assert min(waits) < 1.0, waits
     assert worker.process.poll() is None
 
 

@@ -464,6 +464,7 @@ class WorkerLoop:
         for lease in leases:
             remove_temp(self.settings, lease)
         with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), unit_of_work():
+            announce_claims(self.launched)
             apply_reports(list(self.reports.values()))
             release_runs(leases, reason="The worker was shut down; the run starts again when one is free.")
             sign_off(self.name)
