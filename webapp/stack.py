@@ -13,6 +13,7 @@ from typing import IO
 
 import sqlalchemy.exc
 from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 from webapp import create_app, schema
 from webapp import db as database
@@ -63,6 +64,7 @@ def supervise(app: Flask, settings: Settings, listener: socket.socket) -> int:
 
     services = [Service("web", web)]
     services += [Service(f"worker {n}", lambda n=n: worker(n)) for n in range(1, settings.workers + 1)]  # type: ignore[misc]
+    load_templates(app, settings.hohmann_home / "cache" / "templates")
     forget_connections(app)
     gc.collect()
     gc.freeze()  # what is loaded stays shared: the collector would else touch, and so copy, every page of it
@@ -178,6 +180,17 @@ def welcome(app: Flask, settings: Settings) -> str:
             "Start it on 127.0.0.1 first, or make the owner with: flask create-owner"
         )
     return f"Hohmann: {settings.base_url}\nIt has no owner yet. Become the owner at {link}"
+
+
+def load_templates(app: Flask, folder: Path) -> None:
+    """Compile all pages once, before the fork: else each web process would do it while its first visitors wait.
+
+    What was compiled is kept in `folder` for the next start; Jinja notices when a template has changed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(folder))
+    for name in app.jinja_env.list_templates(extensions=["html"]):
+        app.jinja_env.get_template(name)
 
 
 def forget_connections(app: Flask) -> None:
