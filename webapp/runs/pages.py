@@ -14,7 +14,7 @@ from webapp.errors import Conflict
 from webapp.guard import actor
 from webapp.jobs import operations as jobs
 from webapp.live import renderers_of
-from webapp.runs import feed, logs, queue, samples, screen
+from webapp.runs import feed, logs, samples, screen
 from webapp.runs import operations as runs
 from webapp.runs.browse import PAGE, RunFilter, browse_runs
 from webapp.runs.compare import flatten
@@ -30,7 +30,7 @@ MAXIMUM_NUMBER = 2**62
 def wire(app: Flask) -> None:
     """Attach the pages and what keeps them up to date."""
     app.register_blueprint(door)
-    queue.runs_progressed.listen(samples.keep_samples)
+    runs.run_news.listen(samples.keep_samples)
     renderers = renderers_of(app)
     renderers.register("run.logged", feed.log_of, feed.show_log)
     renderers.register("run.", feed.page_of, feed.show_run)

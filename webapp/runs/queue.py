@@ -21,7 +21,6 @@ from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.db import db, insert_at_commit, is_postgresql, wake_at_commit
 from webapp.jobs.models import Job
-from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Worker
 from webapp.runs.operations import LEVELS, RunMoved, announce, announce_later, announce_progress, end_unstarted
 from webapp.runs.states import RunState, move
@@ -31,8 +30,6 @@ CLAIM_LOCK = 7_203_003
 CLAIM_ROUNDS = 32
 LOST_WORKER_ATTEMPTS = 3  # a run is tried at least this often when it is its workers that get lost
 LONGEST_RETRY_DELAY = 3600.0
-
-runs_progressed: Notice[Sequence[Run]] = Notice()
 
 
 @dataclass(frozen=True)
@@ -317,7 +314,6 @@ def apply_reports(reports: Sequence[Report]) -> None:
             moving.append(run)
     db.session.flush()
     if moving:
-        runs_progressed.tell(moving)
         announce_progress(moving)
     if moves:
         announce(moves)

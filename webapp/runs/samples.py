@@ -1,6 +1,5 @@
 """How fast a run moves: a sample for each second of it, from which the page draws rows per second."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import sqlalchemy as sa
@@ -9,13 +8,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from webapp.dates import utcnow
 from webapp.db import db, is_postgresql
 from webapp.runs.models import Run, RunSample
+from webapp.runs.operations import RunNews
 
 MOST_POINTS = 240
 
 
-def keep_samples(moving: Sequence[Run]) -> None:
-    """Note how far these runs are; what comes within a second of the last sample is left out."""
-    rows = [_sample(run) for run in moving if run.started_at]
+def keep_samples(news: RunNews) -> None:
+    """Note how far the runs that progressed are; what comes within a second of the last sample is left out."""
+    rows = [_sample(run) for run in news.progressed if run.started_at]
     if rows:
         insert = postgresql.insert if is_postgresql() else sqlite.insert
         db.session.execute(insert(RunSample).values(rows).on_conflict_do_nothing())
