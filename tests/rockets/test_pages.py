@@ -101,6 +101,15 @@ def test_without_a_worker_the_board_says_so_and_what_to_do(alice: Person, work: 
     with work() as session:
         session.add(Worker(name="w", started_at=now, seen_at=now, slots=2, busy=0))
     assert "No worker is alive" not in browser.get("/board/crew").text
+    with work():
+        factories.make_run(factories.make_job(), available_at=now - timedelta(minutes=1))
+    assert "1 run is late" in browser.get("/board/crew").text
+
+
+def test_what_is_late_is_not_told_to_charlie(people: Cast, work: Callable) -> None:
+    with work():
+        factories.make_run(factories.make_job(), available_at=utcnow() - timedelta(minutes=1))
+    assert "late" not in people.charlie.browser().get("/board/crew").text
 
 
 def test_a_lost_rocket_alarms_the_page(alice: Person, work: Callable) -> None:

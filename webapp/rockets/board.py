@@ -140,7 +140,6 @@ class Summary:
 
     counts: Mapping[RocketState, int]
     departures: Sequence[Departure]
-    late: int
 
 
 def look_at_board(actor: Actor, wanted: Filter) -> list[Column]:
@@ -168,22 +167,25 @@ def list_fleet(actor: Actor, wanted: Filter, *, cursor: int | None, limit: int) 
 
 
 def summarise(project_ids: Collection[uuid.UUID], counts: Mapping[RocketState, int] | None = None) -> Summary:
-    """Counts (where they are not known yet), next departures and late runs of these projects."""
-    now = utcnow()
+    """Counts (where they are not known yet) and next departures of these projects."""
     departures = db.session.execute(
         sa.select(Job.id, Job.name, Job.next_run_at)
         .where(Job.project_id.in_(project_ids), Job.is_enabled, Job.next_run_at.is_not(None))
         .order_by(Job.next_run_at)
         .limit(DEPARTURES)
     )
-    late = sa.select(sa.func.count()).where(
-        Run.state == RunState.QUEUED, Run.available_at < now - WAITS_TOO_LONG, Run.project_id.in_(project_ids)
-    )
     return Summary(
         counts=counts or count_by_state(sa.select(Rocket).where(Rocket.project_id.in_(project_ids))),
         departures=[Departure(job_id, name, at) for job_id, name, at in departures if at is not None],
-        late=db.session.scalar(late) or 0,
     )
+
+
+def count_late(project_ids: Collection[uuid.UUID]) -> int:
+    """How many runs of these projects are due and have not started."""
+    query = sa.select(sa.func.count()).where(
+        Run.state == RunState.QUEUED, Run.available_at < utcnow() - WAITS_TOO_LONG, Run.project_id.in_(project_ids)
+    )
+    return db.session.scalar(query) or 0
 
 
 def cards_of(rocket_ids: Iterable[uuid.UUID]) -> list[Card]:

@@ -72,7 +72,7 @@ def show_board() -> ResponseReturnValue:
         most=board.CARDS_A_COLUMN,
         empty_words=EMPTY_COLUMNS,
         topic="board" if not wanted and len(actor.project_ids) == 1 else "board_part",
-        queue=runs.look_at_queue(),
+        **crew_of(actor),
         sample=sample_card(actor, columns),
         here=request.full_path.rstrip("?"),
     )
@@ -105,7 +105,12 @@ def sample_card(actor: Actor, columns: Sequence[Column]) -> Card | None:
 @door.get("/board/crew")
 def show_crew() -> ResponseReturnValue:
     """Whether anybody is there to fly the rockets: a fragment that the board asks for every few seconds."""
-    return render_template("rockets/_crew.html", queue=runs.look_at_queue())
+    return render_template("rockets/_crew.html", **crew_of(guard.actor()))
+
+
+def crew_of(actor: Actor) -> dict[str, object]:
+    """What no event tells of: workers that fell silent, and runs that are late."""
+    return {"queue": runs.look_at_queue(), "late": board.count_late(actor.project_ids)}
 
 
 @door.post("/sample/remove")
