@@ -497,7 +497,7 @@ def _stopped(flight: Flight) -> Outcome:
 
 def _import_what_children_need() -> None:
     """Heavy libraries are loaded once, here; forked children share their memory."""
-    for name in ("duckdb", "pyarrow", "pyarrow.json", "webapp.engine.tasks"):
+    for name in ("duckdb", "pyarrow", "pyarrow.json", "webapp.engine.tasks", "webapp.engine.flow"):
         importlib.import_module(name)
 
     gc.collect()
