@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.api.errors import assert_refused
 from tests.factories import make_job, make_project, make_rocket
 from tests.support.people import Cast, Person
 from webapp.dates import utcnow
+from webapp.db import db
 from webapp.rockets.states import Phase, RocketState
 from webapp.runs.states import RunState
 
@@ -246,6 +248,21 @@ def test_the_estimated_time_counts_down_in_lists_and_alone(client: FlaskClient, 
         rocket_id = rocket.id
     assert 490 <= listed(client, bob)[0]["estimated_time"] <= 500
     assert 490 <= client.get(f"/api/v1/job/{rocket_id}", headers=bob.headers).get_json()["estimated_time"] <= 500
+
+
+def test_a_connection_that_was_lost_in_the_pool_does_not_show(client: FlaskClient, bob: Person, app: Flask):
+    build(client, bob)
+    assert len(listed(client, bob)) == 1
+    with app.app_context():
+        lost = []
+        for _ in range(3):
+            connection = db.engine.raw_connection()
+            lost.append((connection, connection.driver_connection))
+        for connection, driver in lost:
+            connection.close()  # goes back to the pool ...
+            driver.close()  # ... where the server ends it
+    assert len(listed(client, bob)) == 1
+    assert len(listed(client, bob)) == 1
 
 
 # --- wrong input ------------------------------------------------------------------------------------------------------

@@ -76,11 +76,12 @@ def _read(sql: str, values: tuple[Any, ...], is_postgresql: bool) -> list[Any]:
         finally:
             if is_postgresql and not driver.closed:
                 driver.autocommit = False
-    except engine.dialect.loaded_dbapi.Error:
-        # The connection was lost while it lay in the pool, or worse. SQLAlchemy knows what to do about either.
+    except engine.dialect.loaded_dbapi.Error as error:
+        if engine.dialect.is_disconnect(error, driver, None):
+            engine.dispose()  # whatever ended this connection has ended those that lie in the pool
         connection.invalidate()
-        with engine.connect() as careful:
-            return list(careful.exec_driver_sql(sql, values).fetchall())
+        with engine.connect() as again:  # what fails here is told in SQLAlchemy's words, which the guard knows
+            return list(again.exec_driver_sql(sql, values).fetchall())
     finally:
         connection.close()
 
