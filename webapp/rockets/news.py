@@ -14,11 +14,11 @@ from webapp.events import Event
 from webapp.rockets import board
 from webapp.rockets.board import Card
 from webapp.rockets.operations import rocket_of_job
+from webapp.runs.feed import REFRESH
 
 RENDERED_CARDS = 2048
 HISTORY_SHOWN = 40
 CARDS_AT_ONCE = 60
-REFRESH = "<div data-live-refresh></div>"
 
 
 @lru_cache(maxsize=RENDERED_CARDS)

@@ -12,6 +12,7 @@ from webapp.runs import browse, job_lines, logs, screen
 from webapp.runs.marks import last_marks
 from webapp.runs.models import Run
 
+REFRESH = "<div data-live-refresh></div>"  # the page fetches itself again: it shows more than can be said here
 MOST_LINES = 500  # of one rendering; a page that follows a flood of lines gets its end, and a way to what is left out
 
 
@@ -33,6 +34,11 @@ def lists_of_runs(event: Event) -> Iterable[str]:
 def lists_of_jobs(event: Event) -> Iterable[str]:
     """Every list in which the job has a row, and its own page."""
     return ("jobs", f"job:{_job_id(event)}")
+
+
+def page_of_job(event: Event) -> Iterable[str]:
+    """The job's own page, on which an edit may have changed anything."""
+    return (f"job:{_job_id(event)}",)
 
 
 def show_run(events: list[Event]) -> str:
@@ -73,6 +79,11 @@ def show_job(events: list[Event]) -> str:
         return ""
     marks = last_marks([line.id], count=screen.TREND_LENGTH).get(line.id, [])
     return render_template("jobs/_live.html", line=line, marks=marks)
+
+
+def show_edited_job(events: list[Event]) -> str:
+    """The page shows tasks and policies, which only it knows how to draw."""
+    return REFRESH
 
 
 def show_new_job(events: list[Event]) -> str:

@@ -37,6 +37,7 @@ def wire(app: Flask) -> None:
     renderers.register("run.", feed.lists_of_runs, feed.show_row)
     renderers.register("run.moved", feed.lists_of_jobs, feed.show_job)
     renderers.register("job.changed", feed.lists_of_jobs, feed.show_job)
+    renderers.register("job.changed", feed.page_of_job, feed.show_edited_job)
     renderers.register("job.created", feed.lists_of_jobs, feed.show_new_job)
     renderers.register("job.deleted", feed.lists_of_jobs, feed.show_deleted_job)
 
