@@ -21,7 +21,7 @@ def expect(browser: Any) -> Any:
 
 @pytest.fixture
 def open_screen(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Screen]]:
-    """Opens screens, on the shared stack unless given another: `open_screen(viewport=PHONE)`; none may have complained."""
+    """Opens screens: `open_screen(viewport=PHONE)`, on the shared stack unless told otherwise; none may complain."""
     opened: list[Screen] = []
 
     def open_(stack: Stack | None = None, **options: Any) -> Screen:

@@ -50,9 +50,9 @@ def add_job(stack: Stack, *tasks: dict[str, Any], name: str = "Probes", **facts:
     return job
 
 
-def add_csv_job(stack: Stack, *, rows: int = 30, name: str = "Probes") -> dict[str, Any]:
+def add_csv_job(stack: Stack, *, rows: int = 30, name: str = "Probes", table: str = "") -> dict[str, Any]:
     """A job that loads so many rows of a file."""
-    table = f"t{uuid.uuid4().hex[:8]}"
+    table = table or f"t{uuid.uuid4().hex[:8]}"
     factories.write_csv(stack.home / "data" / f"{table}.csv", rows=rows)
     return add_job(stack, csv_task(f"{table}.csv", table), name=name)
 
@@ -60,6 +60,23 @@ def add_csv_job(stack: Stack, *, rows: int = 30, name: str = "Probes") -> dict[s
 def start(stack: Stack, job: dict[str, Any]) -> None:
     """Start a run as a machine does."""
     call(stack, "POST", f"/api/v1/jobs/{job['id']}/run")
+
+
+def fly(stack: Stack, job: dict[str, Any]) -> dict[str, Any]:
+    """Run the job to its end; returns the run as the API does."""
+    start(stack, job)
+    return wait_for_run(stack, job, "success", "failed")
+
+
+def wait_for_run(stack: Stack, job: dict[str, Any], *statuses: str) -> dict[str, Any]:
+    """The newest run of the job, once it is in one of these states."""
+
+    def look() -> dict[str, Any] | None:
+        runs = call(stack, "GET", f"/api/v1/jobs/{job['id']}/runs")
+        return runs[0] if runs and runs[0]["status"] in statuses else None
+
+    found: dict[str, Any] = stack.wait_for(look, seconds=30, what=f"a run that is {statuses}")
+    return found
 
 
 @dataclass

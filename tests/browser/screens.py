@@ -11,7 +11,7 @@ FRESH = 1.0  # seconds after which what is on screen would be stale
 PHONE = {"width": 390, "height": 844}
 
 #: What Chromium says of a request that was refused or not answered; the page's own answer to it is what tests look at.
-_OF_THE_NETWORK = ("Failed to load resource", "WebSocket connection to")
+_OF_THE_NETWORK = ("Failed to load resource", "WebSocket connection to", "htmx: htmx:error: Failed to fetch")
 
 
 class Screen:

@@ -1,0 +1,150 @@
+"""Every page: in both themes without a complaint of the browser, on a phone, and without JavaScript."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests import factories
+from tests.browser.missions import add_csv_job, add_job, call, csv_task, fly, unique
+from tests.browser.screens import PHONE, Screen, log_in
+from tests.support.stacks import Stack
+from webapp.policy import POLICY
+
+pytestmark = pytest.mark.browser
+
+LONG = "Telemetry_of_all_probes_beyond_the_asteroid_belt_with_a_name_that_never_ends"
+ROOMS = {"rockets", "accounts", "jobs", "runs"}
+#: What these rooms answer to GET that is no page: parts of pages, and a download.
+NO_PAGES = {"rockets.show_crew", "jobs.preview_schedule", "runs.download_log"}
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """Something to see on every page."""
+
+    landed: dict[str, Any]
+    landing: dict[str, Any]
+    loss: dict[str, Any]
+    rocket: dict[str, Any]
+
+    @property
+    def paths(self) -> list[str]:
+        """Every page."""
+        job, rocket = f"/jobs/{self.landed['id']}", f"/rockets/{self.rocket['id']}"
+        return [
+            *("/", "/?view=compact", "/?view=wall", "/?q=nothing+fits", "/rockets", "/rockets/new"),
+            *(rocket, f"{rocket}/delete"),
+            *("/jobs", "/jobs?q=nothing+fits", "/jobs/new", job, f"{job}/edit", f"{job}/delete", f"{job}/rows"),
+            *("/runs", "/runs?state=failed", f"/runs/{self.landing['id']}", f"/runs/{self.loss['id']}"),
+            *("/settings", "/settings/users", "/settings/tokens", "/no-such-page"),
+        ]
+
+
+@pytest.fixture(scope="module")
+def exhibits(stack: Stack) -> Exhibits:
+    """A landing, a loss and a flight, with names that are hard to lay out."""
+    landed = add_csv_job(stack, name=LONG)
+    lost = add_job(stack, csv_task(f"{LONG}/{LONG}.csv", LONG), name=LONG, schedule="0 9 * * 1-5")
+    flight = {"source": unique(LONG), "destination": "Mars", "estimated_time": 600}
+    return Exhibits(landed, fly(stack, landed), fly(stack, lost), call(stack, "POST", "/api/v1/job", flight))
+
+
+def test_every_page_is_in_the_list(app: Flask, exhibits: Exhibits) -> None:
+    addresses = app.url_map.bind("localhost")
+    listed = {addresses.match(path.partition("?")[0])[0] for path in exhibits.paths if path != "/no-such-page"}
+    shown = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    pages = {name for name in shown & POLICY.keys() if name.partition(".")[0] in ROOMS} - NO_PAGES
+    assert pages - listed == {"accounts.login", "accounts.register"}
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_no_page_makes_the_browser_complain(
+    scheme: str, open_screen: Callable[..., Screen], exhibits: Exhibits, expect: Any
+) -> None:
+    for options, paths in (({}, exhibits.paths), ({"signed_in": False}, ["/login", "/register"])):
+        screen = open_screen(color_scheme=scheme, **options)
+        for path in paths:
+            screen.page.goto(path)
+            expect(screen.page.locator("h1")).to_be_visible()
+            assert screen.page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_no_page_scrolls_sideways_on_a_phone(
+    open_screen: Callable[..., Screen], exhibits: Exhibits, expect: Any
+) -> None:
+    screen = open_screen(viewport=PHONE, has_touch=True, is_mobile=True)
+    too_wide = {}
+    for path in exhibits.paths:
+        screen.page.goto(path)
+        expect(screen.page.get_by_role("navigation", name="Rooms").get_by_role("link")).to_have_count(4)
+        width = screen.page.evaluate("document.documentElement.scrollWidth")
+        if width > PHONE["width"]:
+            too_wide[path] = width
+    assert too_wide == {}
+
+
+def test_the_rooms_are_reached_on_a_phone(open_screen: Callable[..., Screen], expect: Any) -> None:
+    page = open_screen(viewport=PHONE, has_touch=True, is_mobile=True).page
+    page.goto("/")
+    for room in ("Jobs", "Runs", "Settings", "Board"):
+        link = page.get_by_role("navigation", name="Rooms").get_by_role("link", name=room)
+        box = link.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+        assert box["height"] >= 40, "too small for a thumb"
+        link.tap()
+        expect(page.locator("h1")).to_contain_text(room)
+
+
+@pytest.fixture
+def plain(open_screen: Callable[..., Screen]) -> Iterator[Any]:
+    """A page in a browser that runs no scripts; nobody is signed in."""
+    return open_screen(signed_in=False, java_script_enabled=False).page
+
+
+def test_pages_read_without_javascript(stack: Stack, plain: Any, exhibits: Exhibits, expect: Any) -> None:
+    log_in(plain, stack.owner["username"], stack.owner["password"])
+    name = exhibits.landed["job_name"]
+    expect(plain.locator("#col-Landed_On_Mars article", has_text=name)).to_be_visible()
+    expect(plain.locator("#col-RUD article", has_text="failing since")).not_to_have_count(0)
+    expect(plain.locator("[data-live-indicator]")).to_be_hidden()
+    plain.goto("/jobs")
+    expect(plain.locator("tr", has_text=name)).to_contain_text("Landed")
+    plain.goto(f"/runs/{exhibits.landing['id']}")
+    expect(plain.locator("#run-now")).to_contain_text("30 rows are in place")
+    expect(plain.locator("#log")).to_contain_text("30 rows read")
+    plain.goto(f"/runs/{exhibits.loss['id']}")
+    expect(plain.locator(".reason")).to_contain_text("is not there")
+    plain.locator("details.menu summary").click()
+    plain.get_by_role("button", name="Log out").click()
+    plain.wait_for_url("**/login")
+
+
+def test_a_job_is_made_run_and_changed_without_javascript(stack: Stack, plain: Any, expect: Any) -> None:
+    log_in(plain, stack.owner["username"], stack.owner["password"])
+    name = unique("Plain").replace(" ", "_")
+    factories.write_csv(stack.home / "data" / f"{name}.csv", rows=5)
+    plain.goto("/jobs/new")
+    plain.get_by_label("Name", exact=True).fill(name)
+    plain.get_by_label("From", exact=True).select_option("parquet")
+    plain.get_by_role("button", name="Show the fields of this type").click()
+    expect(plain.get_by_text("Reads one or many Parquet files")).to_be_visible()
+    plain.get_by_label("From", exact=True).select_option("csv")
+    plain.get_by_role("button", name="Show the fields of this type").click()
+    plain.get_by_label("Path", exact=True).fill(f"{name}.csv")
+    plain.get_by_label("Table", exact=True).fill(name)
+    plain.get_by_role("button", name="Make the job").click()
+    expect(plain.locator("main")).to_contain_text("something below needs a look")
+    plain.get_by_label("Database file", exact=True).fill("plain.duckdb")
+    plain.get_by_role("button", name="Make the job").click()
+    expect(plain.locator("h1")).to_have_text(name)
+    plain.get_by_role("button", name="Run now").click()
+    run = str(plain.url)
+    stack.wait_for(lambda: plain.goto(run) and plain.locator("#run-now[data-state=succeeded]").count(), seconds=30)
+    expect(plain.locator("#log")).to_contain_text("5 rows read")
+    plain.get_by_role("link", name=name, exact=True).click()
+    plain.get_by_role("button", name="Switch off").click()
+    expect(plain.locator("#job-now")).to_contain_text("switched off")
