@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import gc
+import importlib
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ from setproctitle import setproctitle
 
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.runs.queue import Lease
+from webapp.runs.queue import Lease, Outcome
 from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, resident_mb
 
 MOST_RUNS_OF_A_CHILD = 1_000
@@ -35,6 +37,13 @@ class Flight:
     began: datetime
     stop_asked: float | None = None
     stop_reason: str | None = None
+
+    def outcome_when_stopped(self) -> Outcome:
+        """How a run ended that was made to end: cancelled by somebody, or failed at one of its limits."""
+        reason = self.stop_reason or "stopped"
+        if reason.startswith("cancelled"):
+            return Outcome("cancelled", message=reason)
+        return Outcome("failed", message=f"The run was stopped: {reason}.", origin="platform", kind="transient")
 
 
 @dataclass
@@ -171,3 +180,11 @@ def die_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)
+
+
+def import_what_children_need() -> None:
+    """Heavy libraries are loaded once, here; forked children share their memory."""
+    for name in ("duckdb", "pyarrow", "pyarrow.json", "webapp.engine.tasks", "webapp.engine.flow"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()

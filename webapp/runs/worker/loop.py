@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import importlib
 import logging
 import math
 import selectors
@@ -39,7 +38,7 @@ from webapp.runs.queue import (
     sign_off,
 )
 from webapp.runs.recovery import release_runs, worker_name
-from webapp.runs.worker.children import Child, Crew, Flight
+from webapp.runs.worker.children import Child, Crew, Flight, import_what_children_need
 from webapp.runs.worker.execution import Line, Message, Progress, remove_temp
 from webapp.wake import RUNS, Listener
 
@@ -89,7 +88,7 @@ class WorkerLoop:
     def work(self) -> None:
         """The loop. Children are forked before there is any database connection that they could inherit."""
         self._catch_signals()
-        _import_what_children_need()
+        import_what_children_need()
         db.engine.dispose()
         self.crew = Crew(self.settings, before_fork=_close_database, before_child_lives=gc.freeze)
         for child in self.crew.children:
@@ -214,7 +213,7 @@ class WorkerLoop:
         seconds = time.monotonic() - flight.started
         self.mean_seconds = 0.9 * self.mean_seconds + 0.1 * seconds if seconds < self.mean_seconds else seconds
         if flight.stop_reason and outcome.name == "cancelled":
-            outcome = _stopped(flight)
+            outcome = flight.outcome_when_stopped()
             self._say(flight.lease, f"Stopped: {flight.stop_reason}. Its process {child.pid} ended the work by itself.")
         self._report(flight.lease).outcome = replace(outcome, began=flight.began)
         child.flight = None
@@ -239,7 +238,7 @@ class WorkerLoop:
         flight, child.flight = child.flight, None
         if flight is not None:
             if flight.stop_reason:
-                outcome = _stopped(flight)
+                outcome = flight.outcome_when_stopped()
             else:
                 message = "The process that executed the run was killed, perhaps because memory ran out."
                 outcome = Outcome("failed", message=message, origin="platform", kind="transient")
@@ -486,19 +485,3 @@ def _close_database() -> None:
     """Before a fork: no connection is open that the child would share. The next unit of work opens one again."""
     db.session.remove()
     db.engine.dispose()
-
-
-def _stopped(flight: Flight) -> Outcome:
-    reason = flight.stop_reason or "stopped"
-    if reason.startswith("cancelled"):
-        return Outcome("cancelled", message=reason)
-    return Outcome("failed", message=f"The run was stopped: {reason}.", origin="platform", kind="transient")
-
-
-def _import_what_children_need() -> None:
-    """Heavy libraries are loaded once, here; forked children share their memory."""
-    for name in ("duckdb", "pyarrow", "pyarrow.json", "webapp.engine.tasks", "webapp.engine.flow"):
-        importlib.import_module(name)
-
-    gc.collect()
-    gc.freeze()
