@@ -73,6 +73,7 @@ class WorkerLoop:
         self.mean_seconds = 1.0
         self.stopping = False
         self.look_for_cancels = False
+        self.announce_at = 0.0
         self.launched: list[Lease] = []  # started, but not yet announced
         self.wants_look = True
         self.database_back_at = 0.0
@@ -132,8 +133,10 @@ class WorkerLoop:
         due = [self.next_beat, self.next_look, *self.chore_due.values()]
         if self.reports:
             due.append(self._write_at())
-        if self.launched or (self.wants_look and self._room()):
+        if self.wants_look and self._room():
             due.append(0.0)
+        if self.launched:
+            due.append(self.announce_at)
         due += [now + 0.5 for child in self.crew.children if child.flight]
         return max(0.0, max(min(due), self.database_back_at) - now)
 
@@ -350,7 +353,7 @@ class WorkerLoop:
         looks = room > 0 and (self.wants_look or now >= self.next_look) and self._something_is_due(now)
         held = self._held()
         asks = self.look_for_cancels and bool(held)
-        if not (writes or looks or asks or self.launched):
+        if not (writes or looks or asks or (self.launched and now >= self.announce_at)):
             return
         reports = list(self.reports.values()) if writes else []
         launched = self.launched
@@ -384,6 +387,8 @@ class WorkerLoop:
             self.next_beat = min(self.next_beat, now + self.settings.heartbeat_seconds)
         self._hand_out(leases)
         self.launched += leases
+        # Many at once are short ones: their ends come soon, and one commit tells both.
+        self.announce_at = now + GATHER_SECONDS if len(leases) > len(self.crew.children) else now
 
     def _hand_out(self, leases: list[Lease]) -> None:
         for lease in leases:
