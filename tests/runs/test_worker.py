@@ -230,6 +230,20 @@ def test_a_child_that_grew_past_its_limit_is_replaced_after_its_run(mission: Mis
     assert mission.find_line(second, "kept: 1"), "it ran in the process that had grown"
 
 
+def test_a_child_that_rests_gives_the_memory_of_its_last_run_back(mission: Mission):
+    worker = mission.start_worker(PROBE, RUN_MEMORY_MB="4000", WORKER_SLOTS="1")
+    first = mission.start_kind("grow")
+    mission.wait_until_ended(first)
+    [fat] = psutil.Process(worker.pid).children()
+
+    mission.wait_for(lambda: not fat.is_running(), seconds=30, what="the process that rests to be replaced")
+    [fresh] = psutil.Process(worker.pid).children()
+    assert fresh.memory_full_info().uss < 60_000_000
+    again = mission.start_kind("grow")
+    mission.wait_until_ended(again)
+    assert mission.find_line(again, "kept: 1"), "it ran in the process that was to be replaced"
+
+
 def test_the_last_words_of_a_process_that_is_killed_are_in_the_log(mission: Mission):
     mission.start_worker(PROBE)
     run = mission.wait_until_ended(mission.start_kind("die"))

@@ -19,11 +19,13 @@ from setproctitle import setproctitle
 from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.runs.queue import Lease, Outcome
-from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, resident_mb
+from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, private_mb, resident_mb
 
 MOST_RUNS_OF_A_CHILD = 1_000
 MOST_MESSAGES_AT_ONCE = 1_000  # of one child, so that the others are heard too
 PR_SET_PDEATHSIG = 1
+REST_SECONDS = 10.0
+MOST_OF_ITS_OWN_MB = 40.0  # of memory that a child which rests may keep
 NOT_FOR_CHILDREN = ("SECRET_KEY", "DATABASE_URL")  # what a run executes needs neither, and must not find them
 
 
@@ -56,6 +58,7 @@ class Child:
     spoiled: bool = False
     flight: Flight | None = None
     waiting: deque[Lease] = field(default_factory=deque)
+    last_used: float = field(default_factory=time.monotonic)
 
     @property
     def is_idle(self) -> bool:
@@ -135,6 +138,15 @@ class Crew:
         if child.spoiled or child.runs_done >= MOST_RUNS_OF_A_CHILD:
             return True
         return resident_mb(child.pid) > self._settings.run_memory_mb
+
+    def fat_and_idle(self) -> list[Child]:
+        """Children that have had nothing to do for a while and hold memory of their own: what a load used, its
+        libraries keep. A fresh child shares nearly all of its memory with the worker.
+        """
+        now = time.monotonic()
+        resting = [child for child in self.children if child.is_idle and child.runs_done]
+        resting = [child for child in resting if now - child.last_used > REST_SECONDS]
+        return [child for child in resting if private_mb(child.pid) > MOST_OF_ITS_OWN_MB]
 
     def kill_all(self) -> None:
         """End all children."""

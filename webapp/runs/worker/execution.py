@@ -356,3 +356,12 @@ def resident_mb(pid: int) -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+
+
+def private_mb(pid: int) -> float:
+    """The memory in MB that a process shares with no other, 0 where that cannot be read."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024

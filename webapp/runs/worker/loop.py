@@ -219,7 +219,7 @@ class WorkerLoop:
             outcome = flight.outcome_when_stopped()
             self._say(flight.lease, f"Stopped: {flight.stop_reason}. Its process {child.pid} ended the work by itself.")
         self._report(flight.lease).outcome = replace(outcome, began=flight.began)
-        child.flight = None
+        child.flight, child.last_used = None, time.monotonic()
         child.runs_done += 1
         child.spoiled = child.spoiled or outcome.name != "succeeded"
         self.wants_look = True
@@ -431,6 +431,8 @@ class WorkerLoop:
         self.next_beat = now + (self.settings.heartbeat_seconds if leases else IDLE_BEAT_SECONDS)
         self._obey(pulse.to_cancel, pulse.lost)
         self.crew.hold.prolong(now + self.settings.lease_seconds)
+        for child in self.crew.fat_and_idle():
+            self._replace(child)
 
     def _do_chores(self) -> None:
         for at, chore in enumerate(self.chores):
