@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import urllib3
+
 ROOT = Path(__file__).parent.parent
 HOME = Path(os.environ.get("BENCH_HOME", Path(tempfile.gettempdir()) / "hohmann-bench"))
 
@@ -106,6 +108,7 @@ class BenchStack:
         command = [sys.executable, "-m", "webapp.stack"]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
         self.start_seconds = self._wait(began)
+        self.http = urllib3.PoolManager(maxsize=1, retries=False)  # one connection, kept open, as the peers keep theirs
         person = {"username": "owner", "password": "bench-password"}
         self.call("POST", "/api/v1/register", person)
         self.token = self.call("POST", "/api/v1/login", person)["access_token"]
@@ -127,10 +130,10 @@ class BenchStack:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+        answer = self.http.request(method, self.url + path, body=data, headers=headers, timeout=60)
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {answer.data[:500]!r}")
+        return json.loads(answer.data) if answer.data else None
 
     def stop(self) -> None:
         """End it as a person would."""

@@ -241,7 +241,7 @@ def insert_at_commit(table: type[Base], row: dict[str, Any]) -> None:
 
 def _insert_waiting(session: Session) -> None:
     for table, rows in session.info.pop("rows", {}).items():
-        session.execute(sa.insert(table), rows)
+        session.execute(sa.insert(table.__table__), rows)
 
 
 def wake_at_commit(*channels: str) -> None:

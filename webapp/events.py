@@ -60,7 +60,7 @@ def _write(session: Session) -> None:
         return
     if database.is_postgresql():
         session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": EVENT_LOCK})
-    session.execute(sa.insert(Event), waiting)
+    session.execute(sa.insert(Event.metadata.tables[Event.__tablename__]), waiting)  # one statement, whatever is None
     database.wake_at_commit(wake.EVENTS)
 
 

@@ -118,9 +118,10 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     places = _places_taken()
     claimed: list[Run] = []
     for _ in range(CLAIM_ROUNDS):
-        found = _due_runs(now, limit - len(claimed), places)
+        wanted = limit - len(claimed)
+        found = _due_runs(now, wanted, places)
         claimed += [run for run in found if _take(run, worker, now, places, settings)]
-        if not found or len(claimed) >= limit:
+        if len(found) < wanted or len(claimed) >= limit:
             break
     db.session.flush()
     announce_later(run.id for run in claimed)

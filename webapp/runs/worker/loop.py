@@ -22,7 +22,7 @@ from setproctitle import setproctitle
 from webapp import db as database
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.db import db, reading, unit_of_work
+from webapp.db import db, is_postgresql, reading, unit_of_work
 from webapp.runs.chores import Chore, chores_of
 from webapp.runs.queue import (
     Lease,
@@ -350,7 +350,9 @@ class WorkerLoop:
         now = time.monotonic()
         writes = bool(self.reports) and now >= self._write_at()
         room = self._room()
-        looks = room > 0 and (self.wants_look or now >= self.next_look) and self._something_is_due(now)
+        looks = room > 0 and (self.wants_look or now >= self.next_look)
+        if looks and not is_postgresql():
+            looks = self._look_ahead(now)  # most signals are for another worker, and SQLite's lock is everybody's
         held = self._held()
         asks = self.look_for_cancels and bool(held)
         if not (writes or looks or asks or (self.launched and now >= self.announce_at)):
@@ -370,10 +372,12 @@ class WorkerLoop:
             self._obey(pulse.to_cancel, pulse.lost)
         if leases:
             self._begin(leases, now, was_idle=not held)
+        if looks:
+            self._look_ahead(now)
             self.wants_look = len(leases) == room
 
-    def _something_is_due(self, now: float) -> bool:
-        """A look that takes no lock: most signals are for another worker, and the lock of SQLite is everybody's."""
+    def _look_ahead(self, now: float) -> bool:
+        """Whether a run is due; takes no lock. Sets when the queue has to be looked at again."""
         with reading():
             is_due, later = look_ahead()
         self.next_look = now + min(LOOK_SECONDS, _seconds_until(later))
