@@ -91,6 +91,7 @@ def test_a_guest_comes_in_by_invitation_and_is_switched_off(tab: Tab, browser: A
     tab.page.on("dialog", lambda dialog: dialog.accept())
     tab.page.get_by_role("button", name="Switch off").click()
     tab.page.get_by_role("button", name="Switch on").wait_for()
+    guest.wait_for_url(f"{tab.stack.url}/login**")  # the open page learns it by itself
     guest.goto(f"{tab.stack.url}/settings")
     assert "/login" in guest.url
     guest.context.close()
