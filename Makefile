@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-stamp
 ASSETS := static/vendor/manifest.json
 ASSET_SOURCES := package.json package-lock.json $(wildcard frontend/* static/css/* static/icons/*)
 
-.PHONY: help setup run test check test-sqlite test-postgresql bench clean
+.PHONY: help setup run test check test-sqlite test-postgresql airflow azurite bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -31,8 +31,8 @@ run: setup ## Start the whole stack in the foreground: http://127.0.0.1:$PORT
 	@exec $(BIN)/python -m webapp.stack
 
 test: check ## Run all checks and the whole suite on SQLite and on PostgreSQL
-	@$(BIN)/python -m pytest -n $(PARALLEL) --database=sqlite
-	@$(BIN)/python -m pytest -n $(PARALLEL) --database=postgresql
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=sqlite
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql
 
 check: setup $(DEV_STAMP) ## Lint, types, order of imports, migrations
 	$(BIN)/ruff check .
@@ -43,10 +43,16 @@ check: setup $(DEV_STAMP) ## Lint, types, order of imports, migrations
 	$(BIN)/flask db upgrade && $(BIN)/flask db check
 
 test-sqlite: setup $(DEV_STAMP) ## Run the suite on SQLite only
-	@$(BIN)/python -m pytest -n $(PARALLEL) --database=sqlite
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=sqlite
 
 test-postgresql: setup $(DEV_STAMP) ## Run the suite on PostgreSQL only
-	@$(BIN)/python -m pytest -n $(PARALLEL) --database=postgresql
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql
+
+airflow: ## Install Apache Airflow, which some tests need, into an environment of its own
+	@tools/setup.sh airflow
+
+azurite: ## Install the stand-in for Azure's blob storage, which some tests need
+	@tools/setup.sh azurite
 
 bench: setup $(DEV_STAMP) ## List the benchmarks: each is one command that prints and stores its figures
 	@for file in benchmarks/[a-z]*.py; do echo "  $(BIN)/python $$file"; done
@@ -57,7 +63,7 @@ clean: ## Remove what was installed and built here (never data: that is in HOHMA
 $(RUN_STAMP): requirements.txt
 	@$(LOCK) tools/setup.sh python requirements.txt $@
 
-$(DEV_STAMP): requirements.txt requirements-dev.txt | $(RUN_STAMP)
+$(DEV_STAMP): requirements.txt requirements-dev.txt requirements-extras.txt | $(RUN_STAMP)
 	@$(LOCK) tools/setup.sh python requirements-dev.txt $@
 
 $(ASSETS): $(ASSET_SOURCES) | $(RUN_STAMP)

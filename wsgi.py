@@ -4,7 +4,9 @@ import sys
 
 from webapp import create_app
 from webapp.config import ConfigError
+from webapp.memory import give_large_blocks_back
 
+give_large_blocks_back()
 try:
     app = create_app()
 except ConfigError as error:

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The two things that `make setup` installs. Called by the Makefile under a lock; safe to repeat.
+# What `make setup`, `make airflow` and `make azurite` install. Called by the Makefile under a lock; safe to repeat.
 #   tools/setup.sh python <requirements file> <stamp>    a virtual environment in .venv with these packages
 #   tools/setup.sh assets <manifest>                     static/vendor, built by esbuild
+#   tools/setup.sh airflow                               Apache Airflow, in the user's cache folder
+#   tools/setup.sh azurite                               a stand-in for Azure's blob storage, in the user's cache folder
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +29,7 @@ find_python() {
 }
 
 install_python() { # requirements, stamp
-    is_newer_than_all "$2" "$1" requirements.txt && return
+    is_newer_than_all "$2" requirements*.txt && return
     if [ ! -x .venv/bin/python ]; then
         echo "Making .venv"
         "$(find_python)" -m venv .venv
@@ -65,7 +67,37 @@ build_assets() { # manifest
     touch "$1"
 }
 
+install_airflow() { # its own environment beside the checkout: its packages are not ours
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/hohmann/airflow" wanted
+    wanted=$(cat requirements-airflow.txt requirements-engine.txt tools/airflow-constraints.txt | cksum)
+    mkdir -p "$(dirname "$folder")"
+    exec 9>"$folder.lock"
+    flock 9
+    [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$wanted" ] && return
+    echo "Installing Apache Airflow into $folder"
+    rm -rf "$folder"
+    "$(find_python)" -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r requirements-airflow.txt
+    echo "$wanted" >"$folder/.stamp"
+}
+
+install_azurite() { # too large for everyone's node_modules: only tests need it
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/hohmann/azurite" wanted
+    wanted=$(cksum <tests/support/azurite/package-lock.json)
+    mkdir -p "$folder"
+    exec 9>"$folder.lock"
+    flock 9
+    [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$wanted" ] && return
+    use_node
+    echo "Installing Azurite into $folder"
+    cp tests/support/azurite/package*.json "$folder"
+    (cd "$folder" && npm ci --silent --ignore-scripts --omit=dev --no-audit --no-fund)
+    echo "$wanted" >"$folder/.stamp"
+}
+
 case $1 in
+airflow) install_airflow ;;
+azurite) install_azurite ;;
 python) install_python "$2" "$3" ;;
 assets) build_assets "$2" ;;
 esac

@@ -1,48 +1,32 @@
-"""Hohmann, mission control for data jobs. This page wires the whole application."""
+"""Hohmann, mission control for data jobs. This page wires the whole application.
 
-from collections.abc import Callable
-from typing import Any
+What it needs is imported in its functions: `import webapp.engine` stays light, for processes that only move data.
+"""
 
-from flask import Flask, request
-from flask.typing import ResponseReturnValue
-from werkzeug.middleware.proxy_fix import ProxyFix
+from __future__ import annotations
 
-from webapp import db as database
-from webapp.accounts.revocation import Epoch
-from webapp.config import Settings
-from webapp.cookies import LeanSessions
-from webapp.secrets import Vault
+from typing import TYPE_CHECKING
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+    from flask import Flask
 
-class Hohmann(Flask):
-    """Flask, with one unit of work for each request."""
-
-    def full_dispatch_request(self) -> Any:
-        with database.intent(write=request.method not in SAFE_METHODS):
-            return super().full_dispatch_request()
-
-    def dispatch_request(self) -> ResponseReturnValue:
-        """Run the door, and commit when its answer is known to be good."""
-        try:
-            response = self.make_response(super().dispatch_request())
-            if request.method in SAFE_METHODS or response.status_code >= 400:
-                database.abandon_any()
-            else:
-                database.commit(database.db.session())
-        except BaseException:
-            database.abandon_any()
-            raise
-        return response
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No door here is a coroutine, so none is looked at for being one, at each request anew."""
-        return func
+    from webapp.config import Settings
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The application for these settings (default: those of the environment). Raises ConfigError."""
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    from webapp import db as database
+    from webapp.accounts.revocation import Epoch
+    from webapp.application import Hohmann
+    from webapp.config import Settings
+    from webapp.cookies import LeanSessions
+    from webapp.metrics_folder import choose_folder
+    from webapp.secrets import Vault
+
     settings = settings or Settings.from_environment()
     app = Hohmann(__name__, template_folder="../templates", static_folder="../static")
     app.session_interface = LeanSessions()
@@ -51,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database.init_db(app, settings)
     app.extensions["vault"] = Vault(settings.hohmann_home / "keys")
     app.extensions["revocations"] = Epoch(settings.run_folder)
+    choose_folder(settings)
     for wire in _rooms():
         wire(app)
     if settings.trusted_proxies:
@@ -63,6 +48,7 @@ def _configure(app: Flask, settings: Settings) -> None:
     app.config.update(
         SECRET_KEY=settings.load_secret_key(),
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.max_body_bytes,  # a project's file comes back in a field of the plan
         SESSION_COOKIE_NAME=f"hohmann-{settings.port}",  # stacks side by side on one host share its cookies
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
@@ -75,12 +61,17 @@ def _configure(app: Flask, settings: Settings) -> None:
 
 
 def _rooms() -> tuple[Callable[[Flask], None], ...]:
-    """What is attached to the application, in order. Imported here so that `import webapp.engine` stays light."""
-    from webapp import cli, guard, observe, schema
+    """What is attached to the application, in order."""
+    from webapp import cli, guard, metrics, observe, orchestrators, schema, webhooks
     from webapp.accounts import pages as accounts
     from webapp.api import wire_api
+    from webapp.connections import pages as connections
+    from webapp.edge import wire_edge
     from webapp.jobs import pages as jobs
+    from webapp.jobs.external import pages as external
+    from webapp.jobs.sync import pages as syncs
     from webapp.live import wire_live
+    from webapp.portability import pages as portability
     from webapp.rockets import follow
     from webapp.rockets import pages as rockets
     from webapp.runs import pages as runs
@@ -89,14 +80,22 @@ def _rooms() -> tuple[Callable[[Flask], None], ...]:
     return (
         observe.wire,
         guard.wire,
+        wire_edge,
         wire_ui,
         follow.wire,
+        webhooks.wire,
+        orchestrators.wire,
         accounts.wire,
         rockets.wire,
+        connections.wire,
         jobs.wire,
+        syncs.wire,
+        external.wire,
         runs.wire,
+        portability.wire,
         wire_api,
         wire_live,
+        metrics.wire,
         schema.wire,
         cli.wire,
     )

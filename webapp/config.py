@@ -27,6 +27,20 @@ class Registration(StrEnum):
     CLOSED = "closed"
 
 
+class Opening(StrEnum):
+    """What callers without credentials may do where a setting lets them in."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class LogFormat(StrEnum):
+    """How the processes write their logs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Role(StrEnum):
     """What a member of a project may do; each includes the ones before it."""
 
@@ -34,6 +48,13 @@ class Role(StrEnum):
     OPERATOR = "operator"
     DEVELOPER = "developer"
     ADMIN = "admin"
+
+
+class Executor(StrEnum):
+    """Who executes a run: the instance's own workers, or Apache Airflow's."""
+
+    LOCAL = "local"
+    AIRFLOW = "airflow"
 
 
 def setting(default: Any, doc: str, *, unit: str = "") -> Any:
@@ -85,6 +106,11 @@ class Settings:
         None, "open, invite or closed: who may register once an owner exists. Default: open on loopback, else invite."
     )
     default_role: Role = setting(Role.OPERATOR, "Role of a newly registered user.")
+    contract_004_anonymous: Opening | None = setting(
+        None,
+        "read or write: what callers without credentials may do at /api/jobs/ and /api/jobstatuses/, in the default "
+        "project. Empty: nothing.",
+    )
     session_days: int = setting(30, "How long a browser stays signed in.", unit="days")
     token_hours: int = setting(24, "How long a JWT is good for.", unit="hours")
     login_failures: int = setting(10, "Failed log-ins of one name from one address before it has to wait.")
@@ -104,6 +130,9 @@ class Settings:
     run_memory_mb: int = setting(
         512, "A warm child process that has grown past this is replaced after its run.", unit="MB"
     )
+    executor: Executor = setting(
+        Executor.LOCAL, "local or airflow: who executes the runs of jobs that do not say it themselves."
+    )
     keep_events_days: int = setting(7, "How long the event log reaches back.", unit="days")
 
     # Data
@@ -114,10 +143,58 @@ class Settings:
         False, "Allow loopback and private addresses as sources. Link-local and metadata addresses are never allowed."
     )
     engine_memory_mb: int = setting(256, "Memory that DuckDB may use for one load.", unit="MB")
+    parachute_min_free_percent: float = setting(
+        5.0,
+        "With less of its disk free, a DuckDB destination lets kept earlier contents go, oldest first; 0 keeps them.",
+        unit="percent",
+    )
+
+    # Machines at the door
+    cors_origins: tuple[str, ...] = setting(
+        _no_names, "Origins whose pages may use the JSON API, separated by commas; * for any. Empty: none."
+    )
+    cors_methods: tuple[str, ...] = setting(
+        ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), "Methods that those pages may use."
+    )
+    cors_headers: tuple[str, ...] = setting(("*",), "Request headers that those pages may send; * for any.")
+    cors_credentials: bool = setting(
+        False, "Let those pages use the visitor's cookie. The origins must be named one by one then."
+    )
+    cors_max_age: int = setting(600, "How long a browser may remember what a preflight said.", unit="seconds")
+    rate_limit: str = setting(
+        "120000/minute", "Calls of the JSON API that one user or token may make, like 600/minute; 0 for no limit."
+    )
+    rate_limit_strangers: str = setting(
+        "6000/minute", "Calls of the JSON API from one address without a good token; 0 for no limit."
+    )
+    compress_min_bytes: int = setting(
+        1024, "Answers of at least this size are compressed; 0 leaves that to a proxy.", unit="bytes"
+    )
+
+    # Apache Airflow
+    airflow_url: str = setting(
+        "", "Address of an Apache Airflow 3, such as http://127.0.0.1:8080. Plain flights are flown by its DAG then."
+    )
+    airflow_username: str = setting("", "User of Airflow's log-in. Empty: Airflow lets everybody in, or AIRFLOW_TOKEN.")
+    airflow_password: str = setting("", "Password of that user.")
+    airflow_token: str = setting("", "A token of Airflow's API, instead of user and password.")
+    airflow_rocket_dag: str = setting("rocket_flight_dag", "The DAG that flies a rocket without a job.")
+    airflow_run_dag: str = setting("hohmann_run_dag", "The DAG that executes a run.")
+    airflow_timeout: float = setting(10.0, "How long one call to Airflow may take.", unit="seconds")
+    airflow_retry_seconds: float = setting(
+        30.0, "Longest pause before a flight that Airflow did not take is handed over again.", unit="seconds"
+    )
+    airflow_look_seconds: float = setting(
+        10.0, "A flight that said nothing for this long is looked up in Airflow.", unit="seconds"
+    )
+    airflow_lease_seconds: float = setting(
+        30.0, "A run on Airflow that was silent for this long starts again.", unit="seconds"
+    )
 
     # Limits
     max_body_bytes: int = setting(8 * 1024 * 1024, "Largest request body.", unit="bytes")
     log_level: str = setting("INFO", "Level of the process logs on standard error.")
+    log_format: LogFormat = setting(LogFormat.TEXT, "text, or json: one object a line, with the request's id.")
 
     @classmethod
     def from_environment(cls, environ: dict[str, str] | None = None) -> Self:
@@ -129,7 +206,15 @@ class Settings:
         _database_url(given.get("database_url", ""))
         settings = cls(**given)
         _check_key(settings.secret_key)
+        settings.check_airflow()
         return settings
+
+    def check_airflow(self) -> None:
+        """Raise ConfigError when Airflow shall execute runs and nobody knows where it is."""
+        if self.airflow_url and not self.airflow_url.startswith(("http://", "https://")):
+            raise ConfigError("AIRFLOW_URL", "must start with http:// or https://")
+        if self.executor is Executor.AIRFLOW and not self.airflow_url:
+            raise ConfigError("EXECUTOR", "airflow needs AIRFLOW_URL")
 
     @property
     def on_loopback(self) -> bool:
@@ -218,18 +303,27 @@ _PARSERS: dict[Any, Any] = {
     Path: lambda text: Path(text).expanduser().absolute(),
     tuple[Path, ...]: lambda text: tuple(Path(part).expanduser().absolute() for part in text.split(":") if part),
     tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    Opening | None: lambda text: Opening(text.lower()),
     Registration | None: lambda text: Registration(text.lower()),
     Role: lambda text: Role(text.lower()),
+    LogFormat: lambda text: LogFormat(text.lower()),
+    Executor: lambda text: Executor(text.lower()),
 }
 
 
 def _wanted(kind: Any) -> str:
     if kind is bool:
         return "use 1 or 0"
-    if kind in (Registration | None, Role):
-        choices = Role if kind is Role else Registration
-        return "use one of " + ", ".join(choices)
+    for choices in (Registration, Opening, Role, Executor, LogFormat):
+        if kind in (choices, choices | None):
+            return "use one of " + ", ".join(choices)
     return f"a value of type {getattr(kind, '__name__', kind)} is needed"
+
+
+def _as_written(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return str(int(default)) if isinstance(default, bool) else str(default)
 
 
 def document_settings() -> list[tuple[str, str, str]]:
@@ -238,6 +332,6 @@ def document_settings() -> list[tuple[str, str, str]]:
     for item in fields(Settings):
         default = item.default if item.default is not MISSING else ""
         unit = f" In {item.metadata['unit']}." if item.metadata["unit"] else ""
-        shown = str(int(default)) if isinstance(default, bool) else str(default)
+        shown = _as_written(default)
         rows.append((item.name.upper(), "" if default in ("", None, ()) else shown, item.metadata["doc"] + unit))
     return rows

@@ -39,6 +39,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for look in (_version, _permission, _disk, _port, _assets):
         yield look(settings)
     yield from _database(settings)
+    if settings.airflow_url:
+        yield from _airflow(settings)
 
 
 def _version(_settings: Settings) -> Finding:
@@ -122,6 +124,19 @@ def _workers() -> Finding:
             "worker", f"No worker is alive; {queue}.", "Start the stack: make run (or the Procfile's worker)"
         )
     return Finding("worker", f"{state.workers_alive} alive with {state.slots} places; {queue}")
+
+
+def _airflow(settings: Settings) -> Iterator[Finding]:
+    from webapp.orchestrators.airflow.rest import Airflow, AirflowAway, AirflowRefused
+
+    airflow = Airflow(settings)
+    for dag in (settings.airflow_rocket_dag, settings.airflow_run_dag):
+        try:
+            problem = airflow.why_queued(dag)
+        except (AirflowAway, AirflowRefused) as error:
+            problem = str(error)
+        fix = "See docs/airflow.md; until then flights wait, and say why." if problem else ""
+        yield Finding("airflow", problem or f"Airflow answers at {settings.airflow_url} and has the DAG {dag}", fix)
 
 
 def report(settings: Settings, say: Callable[[str], None]) -> bool:

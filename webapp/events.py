@@ -58,9 +58,7 @@ def _write(session: Session) -> None:
     waiting = session.info.pop("events", [])
     if not waiting:
         return
-    if database.is_postgresql():
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": EVENT_LOCK})
-    session.execute(sa.insert(Event.metadata.tables[Event.__tablename__]), waiting)  # one statement, whatever is None
+    database.insert_last(Event, waiting, lock=EVENT_LOCK)
     database.wake_at_commit(wake.EVENTS)
 
 

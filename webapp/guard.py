@@ -4,6 +4,7 @@ import ipaddress
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,12 +25,17 @@ from webapp.accounts.models import User
 from webapp.accounts.revocation import CACHE_SECONDS, Epoch
 from webapp.config import Settings
 from webapp.dates import utcnow
+from webapp.edge.cross_origin import may_use_cookies
+from webapp.edge.rate_limits import count_visit
 from webapp.errors import HohmannError, NotAllowed, NotSignedIn
-from webapp.policy import POLICY, Access
+from webapp.policy import POLICY, SAME_ORIGIN, Access
+from webapp.run_tokens import read_token
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CACHE_SIZE = 4096
 AUDIENCE = "hohmann"
+COOKIE_BEARER = "authenticated"
+"""What contract 002's web client always sends as its token, while its cookie says who it is."""
 _LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
@@ -40,6 +46,9 @@ class Logins(LoginManager):  # type: ignore[misc]
     def _update_remember_cookie(self, response: Response) -> Response:
         return response
 
+
+#: Who acts for callers that show no credentials at the doors of a blueprint, when the settings open them.
+STAND_INS: dict[str, Callable[[], Actor | None]] = {}
 
 login_manager = Logins()
 csrf = CSRFProtect()
@@ -163,7 +172,12 @@ def check_visitor() -> None:
         raise NotSignedIn("This door is not in the policy table.")
     if access is Access.PUBLIC and request.endpoint == "static":
         return
+    if access is Access.RUN:
+        _admit_run()
+        return
     g.actor = identify()
+    count_visit(g.actor)
+    g.actor = g.actor or stand_in()
     if access is not Access.PUBLIC and g.actor is None:
         raise NotSignedIn("Sign in first." if not request.authorization else "This token is not good (any more).")
     if access is Access.ADMIN and g.actor is not None:
@@ -171,6 +185,14 @@ def check_visitor() -> None:
     if access is not Access.PUBLIC and request.method in SAFE_METHODS and not g.actor.may_read:
         raise NotAllowed(f"This token lacks the scope {Scope.READ}.", needed_scope=Scope.READ.value)
     _check_form_token()
+
+
+def _admit_run() -> None:
+    """Let in whoever holds the token of one run. It opens these doors alone: elsewhere it is no good token."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    g.run_pass = read_token(token.strip()) if scheme.lower() == "bearer" else None
+    if g.run_pass is None:
+        raise NotSignedIn("The token of a run is needed here, and this is none.")
 
 
 def actor() -> Actor:
@@ -185,7 +207,7 @@ def identify() -> Actor | None:
     """Who this request comes from: its bearer token, else its cookie."""
     header = request.headers.get("Authorization", "")
     scheme, _, token = header.partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
+    if scheme.lower() == "bearer" and token.strip() and token.strip() != COOKIE_BEARER:
         bearer = find_bearer(token.strip())
         g.bearer = bearer
         return bearer.actor if bearer else None
@@ -193,6 +215,12 @@ def identify() -> Actor | None:
         signed_in: SignedIn = current_user._get_current_object()
         return signed_in.actor
     return None
+
+
+def stand_in() -> Actor | None:
+    """Who acts for a caller that shows no credentials at this door: nobody, unless a setting opens it."""
+    found = STAND_INS.get(request.blueprint or "")
+    return found() if found and "Authorization" not in request.headers else None
 
 
 def find_bearer(token: str) -> Bearer | None:
@@ -277,9 +305,27 @@ def _check_form_token() -> None:
     """Unsafe requests that a browser could be tricked into need a form token; a bearer token proves itself."""
     if request.method in SAFE_METHODS or getattr(g, "bearer", None) is not None:
         return
-    if refusals.speaks_json() and g.actor is None:
+    if refusals.speaks_json() and (g.actor is None or g.actor.via is Via.ANONYMOUS):
         return  # a log-in or registration by a machine: nothing of a browser's session is used
-    csrf.protect()
+    if request.blueprint in SAME_ORIGIN:
+        _check_origin()
+    else:
+        csrf.protect()
+
+
+def _check_origin() -> None:
+    """At doors whose clients have a cookie, but no form token: refuse what a page of another origin makes a browser do.
+
+    Browsers say where an unsafe request comes from. Without their word it comes from a machine, or from a browser so
+    old that it can only be tricked into sending forms.
+    """
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "same-origin")
+    is_foreign = site not in {"same-origin", "none"} or (origin is not None and origin != request.host_url.rstrip("/"))
+    is_foreign = is_foreign and not may_use_cookies(origin, current_app.extensions["settings"])
+    if is_foreign or (request.mimetype and request.mimetype != "application/json"):
+        raise NotAllowed(
+            "This call comes from another origin, or as a form; send JSON from this one.", code="FOREIGN_ORIGIN"
+        )
 
 
 def _refuse(error: HohmannError) -> Response:

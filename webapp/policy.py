@@ -13,6 +13,7 @@ class Access(StrEnum):
     PUBLIC = "public"
     SIGNED_IN = "signed in"
     ADMIN = "admin"
+    RUN = "the token of one run"
 
 
 class Protocol(StrEnum):
@@ -22,6 +23,9 @@ class Protocol(StrEnum):
     JSON = "json"
     WEBSOCKET = "websocket"
 
+
+SAME_ORIGIN = frozenset({"olake"})
+"""Blueprints that a cookie may use without a form token, as their contract says, but only from our own origin."""
 
 POLICY: dict[str, Access] = {
     "static": Access.PUBLIC,
@@ -36,10 +40,25 @@ POLICY: dict[str, Access] = {
     "rockets.abort_rocket": Access.SIGNED_IN,
     "rockets.rebuild_rocket": Access.SIGNED_IN,
     "rockets.delete_rocket": Access.SIGNED_IN,
+    # sources and destinations
+    "connections.index": Access.SIGNED_IN,
+    "connections.show_list": Access.SIGNED_IN,
+    "connections.new": Access.SIGNED_IN,
+    "connections.show": Access.SIGNED_IN,
+    "connections.edit": Access.SIGNED_IN,
+    "connections.delete": Access.SIGNED_IN,
+    "connections.test": Access.SIGNED_IN,
+    "connections.discover": Access.SIGNED_IN,
+    "connections.rows": Access.SIGNED_IN,
+    "connections.streams": Access.SIGNED_IN,
     # health and metrics
     "health.health": Access.PUBLIC,
     "health.live": Access.PUBLIC,
     "health.ready": Access.PUBLIC,
+    "health.metrics": Access.PUBLIC,  # beyond this machine it wants a token
+    # what the JSON API is: the same in every checkout
+    "openapi.document": Access.PUBLIC,
+    "openapi.docs": Access.PUBLIC,
     # accounts: pages
     "accounts.login": Access.PUBLIC,
     "accounts.register": Access.PUBLIC,
@@ -89,8 +108,15 @@ POLICY: dict[str, Access] = {
     "jobs.rows": Access.SIGNED_IN,
     "jobs.redraw_tasks": Access.SIGNED_IN,
     "jobs.preview_schedule": Access.SIGNED_IN,
+    "syncs.new": Access.SIGNED_IN,
+    "syncs.edit": Access.SIGNED_IN,
+    "syncs.redraw_streams": Access.SIGNED_IN,
+    "syncs.streams": Access.SIGNED_IN,
+    "syncs.restore": Access.SIGNED_IN,
     "runs.index": Access.SIGNED_IN,
     "runs.show": Access.SIGNED_IN,
+    "runs.show_waits": Access.SIGNED_IN,
+    "runs.show_streams": Access.SIGNED_IN,
     "runs.download_log": Access.SIGNED_IN,
     "runs.abort": Access.SIGNED_IN,
     "runs.again": Access.SIGNED_IN,
@@ -110,6 +136,86 @@ POLICY: dict[str, Access] = {
     "etl_api.cancel_run": Access.SIGNED_IN,
     "etl_api.retry_run": Access.SIGNED_IN,
     "etl_api.read_log": Access.SIGNED_IN,
+    # contract 002: log-in, sources and destinations
+    "olake_auth.login": Access.PUBLIC,
+    "olake_auth.signup": Access.PUBLIC,
+    "olake_auth.auth": Access.SIGNED_IN,
+    "olake_auth.check": Access.SIGNED_IN,
+    "olake_auth.telemetry_id": Access.PUBLIC,
+    "olake.list_sources": Access.SIGNED_IN,
+    "olake.create_source": Access.SIGNED_IN,
+    "olake.update_source": Access.SIGNED_IN,
+    "olake.delete_source": Access.SIGNED_IN,
+    "olake.test_source": Access.SIGNED_IN,
+    "olake.source_spec": Access.SIGNED_IN,
+    "olake.source_versions": Access.SIGNED_IN,
+    "olake.list_destinations": Access.SIGNED_IN,
+    "olake.create_destination": Access.SIGNED_IN,
+    "olake.update_destination": Access.SIGNED_IN,
+    "olake.delete_destination": Access.SIGNED_IN,
+    "olake.test_destination": Access.SIGNED_IN,
+    "olake.destination_spec": Access.SIGNED_IN,
+    "olake.destination_versions": Access.SIGNED_IN,
+    "olake.list_jobs": Access.SIGNED_IN,
+    "olake.get_job": Access.SIGNED_IN,
+    "olake.create_job": Access.SIGNED_IN,
+    "olake.update_job": Access.SIGNED_IN,
+    "olake.delete_job": Access.SIGNED_IN,
+    "olake.check_unique": Access.SIGNED_IN,
+    "olake.sync_job": Access.SIGNED_IN,
+    "olake.activate_job": Access.SIGNED_IN,
+    "olake.cancel_job": Access.SIGNED_IN,
+    "olake.cancel_job_by_get": Access.SIGNED_IN,
+    "olake.list_tasks": Access.SIGNED_IN,
+    "olake.read_log": Access.SIGNED_IN,
+    "olake.get_log": Access.SIGNED_IN,
+    "olake.discover_streams": Access.SIGNED_IN,
+    "olake.discover_streams_by_get": Access.SIGNED_IN,
+    # sync jobs beyond contract 002
+    "sync_api.list_streams": Access.SIGNED_IN,
+    "sync_api.reset_stream": Access.SIGNED_IN,
+    "sync_api.refresh_stream": Access.SIGNED_IN,
+    "sync_api.list_generations": Access.SIGNED_IN,
+    "sync_api.pull_parachute": Access.SIGNED_IN,
+    "sync_api.show_flight_plan": Access.SIGNED_IN,
+    # contract 004: jobs and their statuses; CONTRACT_004_ANONYMOUS may open them
+    "lister.root": Access.SIGNED_IN,
+    "lister.job_list": Access.SIGNED_IN,
+    "lister.job_item": Access.SIGNED_IN,
+    "lister.status_list": Access.SIGNED_IN,
+    "lister.status_item": Access.SIGNED_IN,
+    "lister.add_slash": Access.PUBLIC,
+    "lister_health.health": Access.PUBLIC,
+    # jobs that are run elsewhere: pages
+    "external.new": Access.SIGNED_IN,
+    "external.edit": Access.SIGNED_IN,
+    "external.report": Access.SIGNED_IN,
+    # outgoing webhooks
+    "webhooks.index": Access.SIGNED_IN,
+    "webhooks.new": Access.SIGNED_IN,
+    "webhooks.show": Access.SIGNED_IN,
+    "webhooks.edit": Access.SIGNED_IN,
+    "webhooks.switch": Access.SIGNED_IN,
+    "webhooks.delete": Access.SIGNED_IN,
+    "webhooks.send_test": Access.SIGNED_IN,
+    "webhooks.show_deliveries": Access.SIGNED_IN,
+    "webhooks.send_again": Access.SIGNED_IN,
+    "webhooks.show_of_job": Access.SIGNED_IN,
+    "webhooks_api.list_webhooks": Access.SIGNED_IN,
+    "webhooks_api.create_webhook": Access.SIGNED_IN,
+    "webhooks_api.get_webhook": Access.SIGNED_IN,
+    "webhooks_api.update_webhook": Access.SIGNED_IN,
+    "webhooks_api.delete_webhook": Access.SIGNED_IN,
+    "webhooks_api.send_test": Access.SIGNED_IN,
+    "webhooks_api.list_deliveries": Access.SIGNED_IN,
+    "webhooks_api.send_again": Access.SIGNED_IN,
+    # a project's file
+    "portability.show": Access.SIGNED_IN,
+    "portability.download": Access.SIGNED_IN,
+    "portability.bring_in": Access.SIGNED_IN,
+    "portability_api.export_project": Access.SIGNED_IN,
+    "portability_api.plan_import": Access.SIGNED_IN,
+    "portability_api.import_project": Access.SIGNED_IN,
     # contract 000: rockets
     "rockets_api.create_job": Access.SIGNED_IN,
     "rockets_api.list_jobs": Access.SIGNED_IN,
@@ -118,4 +224,8 @@ POLICY: dict[str, Access] = {
     "rockets_api.update_job": Access.SIGNED_IN,
     "rockets_api.trigger_job": Access.SIGNED_IN,
     "rockets_api.list_history": Access.SIGNED_IN,
+    # what tasks of Apache Airflow say
+    "airflow_api.begin_run": Access.SIGNED_IN,
+    "airflow_api.read_specification": Access.RUN,
+    "airflow_api.take_report": Access.RUN,
 }

@@ -1,12 +1,13 @@
 """What a refusal looks like: JSON under /api, a page elsewhere; never a stack trace."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 from flask import Response, g, redirect, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.accounts import operations as accounts
 from webapp.errors import HohmannError, Invalid, NotSignedIn, TooMany, Unavailable
@@ -25,6 +26,9 @@ CODES = {
 }
 
 
+VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+"""In the order in which every `Allow` header names them, which is that of Django REST framework."""
+
 TITLES = {
     403: "Not allowed",
     404: "Nothing here",
@@ -37,9 +41,17 @@ TITLES = {
 }
 
 
+Dialect = Callable[[str, int, str | None], tuple[dict[str, Any], int]]
+#: How a contract says a refusal in a shape of its own, by where its addresses begin: from the message, the status and
+#: the field to the body and the status.
+DIALECTS: dict[str, Dialect] = {}
+#: The same for a single address, with others of ours below it.
+ROOT_DIALECTS: dict[str, Dialect] = {}
+
+
 def speaks_json() -> bool:
     """Whether this request is answered in JSON, whatever its Accept header says."""
-    return request.path.startswith("/api") or request.path in {"/health", "/metrics"}
+    return request.path.startswith("/api") or request.path in {"/health", "/health/", "/metrics"}
 
 
 def body(message: str, code: str, details: dict[str, Any], detail: Any = None) -> dict[str, Any]:
@@ -51,12 +63,24 @@ def answer(error: HohmannError) -> Response:
     """The answer to a refusal by an operation or the guard."""
     if not speaks_json():
         return _page(error)
-    response = _json(body(error.message, error.code, error.details, _detail(error)), error.status)
+    if (said := _in_dialect(error.message, error.status, getattr(error, "field", None))) is not None:
+        response = said
+    else:
+        response = _json(body(error.message, error.code, error.details, _detail(error)), error.status)
     if isinstance(error, NotSignedIn):
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooMany):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+def _in_dialect(message: str, status: int, field: str | None = None) -> Response | None:
+    if request.path in ROOT_DIALECTS:
+        return _json(*ROOT_DIALECTS[request.path](message, status, field))
+    for beginning, dialect in DIALECTS.items():
+        if request.path.startswith(beginning):
+            return _json(*dialect(message, status, field))
+    return None
 
 
 def _detail(error: HohmannError) -> Any:
@@ -82,10 +106,14 @@ def answer_http(error: HTTPException) -> Response:
     )
     if not speaks_json():
         return _error_page(status, message)
-    response = _json(body(message, CODES.get(status, error.name.upper().replace(" ", "_")), {}), status)
+    code = CODES.get(status, error.name.upper().replace(" ", "_"))
+    response = _in_dialect(message, status) or _json(body(message, code, {}), status)
     for name, value in error.get_headers(None):
-        if name.lower() in {"allow", "retry-after"}:
+        if name.lower() == "retry-after":
             response.headers[name] = value
+    if isinstance(error, MethodNotAllowed):
+        # Werkzeug knows them as a set, whose order is another in each process.
+        response.headers["Allow"] = ", ".join(verb for verb in VERBS if verb in (error.valid_methods or ()))
     return response
 
 

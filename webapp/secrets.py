@@ -4,51 +4,102 @@ shown.
 Keys live in `HOHMANN_HOME/keys/data_keys`, one Fernet key a line, newest first; each can decrypt, the first encrypts.
 """
 
+import fcntl
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from flask import current_app
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from webapp.redaction import is_secret
+
 MASK = "••••••••"
-SECRET_NAMES = frozenset(
-    {"bearer_token", "password", "secret", "token", "api_key", "apikey", "access_token", "refresh_token",
-    "authorization",
-     "client_secret", "private_key", "x-api-key", "proxy-authorization", "cookie"}
-)  # fmt: skip
 
 
 class Vault:
-    """Encrypts and decrypts with the keys of one instance."""
+    """Encrypts and decrypts with the keys of one instance.
+
+    The file of keys is looked at before each use: processes that run take up a key that was added, and let go of those
+    that were dropped.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._fernet = MultiFernet([Fernet(line) for line in _load_keys(folder / "data_keys").split()])
+        self._path = folder / "data_keys"
+        self._known: tuple[tuple[int, int], list[bytes]] = ((0, 0), [])
+        _make_first_key(self._path)
 
     def seal(self, value: Any) -> str:
         """The JSON value, encrypted."""
-        return self._fernet.encrypt(orjson.dumps(value)).decode()
+        return self._fernet().encrypt(orjson.dumps(value)).decode()
 
     def open(self, text: str) -> Any:
         """The JSON value that was sealed. Raises cryptography.fernet.InvalidToken when no key fits."""
-        return orjson.loads(self._fernet.decrypt(text.encode()))
+        return orjson.loads(self._fernet().decrypt(text.encode()))
+
+    def renewed(self, text: str) -> str | None:
+        """What was sealed, under the newest key; None when it is so already. Raises InvalidToken when no key fits."""
+        try:
+            Fernet(self._keys()[0]).decrypt(text.encode())
+        except InvalidToken:
+            return self._fernet().rotate(text.encode()).decode()
+        return None
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the keys against other changes until the block ends. Raises BlockingIOError when somebody else does."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(folder)
+
+    def add_key(self) -> None:
+        """Make a new key, which encrypts from now on; call it while `changing`."""
+        self._write([Fernet.generate_key(), *self._keys()])
+
+    def drop_old_keys(self) -> int:
+        """Forget all keys but the newest, returns how many; call it while `changing`."""
+        newest, *old = self._keys()
+        self._write([newest])
+        return len(old)
+
+    def _fernet(self) -> MultiFernet:
+        return MultiFernet([Fernet(key) for key in self._keys()])
+
+    def _keys(self) -> list[bytes]:
+        facts = self._path.stat()
+        stamp = (facts.st_mtime_ns, facts.st_ino)
+        if self._known[0] != stamp:
+            self._known = (stamp, self._path.read_bytes().split())
+        return self._known[1]
+
+    def _write(self, keys: list[bytes]) -> None:
+        """Put these keys in the place of the others in one step, which a failure of power does not halve."""
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".data_keys-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(b"\n".join(keys) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(self._path)
 
 
-def _load_keys(path: Path) -> bytes:
+def _make_first_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return path.read_bytes()
+        return
     with os.fdopen(handle, "wb") as file:
-        key = Fernet.generate_key()
-        file.write(key)
-    return key
+        file.write(Fernet.generate_key())
 
 
 class EncryptedJSON(TypeDecorator[Any]):
@@ -64,11 +115,6 @@ class EncryptedJSON(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         vault: Vault = current_app.extensions["vault"]
         return None if value is None else vault.open(value)
-
-
-def is_secret(name: str) -> bool:
-    """Whether a field of this name holds a secret."""
-    return name.lower() in SECRET_NAMES
 
 
 def mask(config: Any) -> Any:
@@ -92,13 +138,3 @@ def unmask(new: Any, old: Any) -> Any:
         earlier = old if isinstance(old, list) else []
         return [unmask(item, earlier[at] if at < len(earlier) else None) for at, item in enumerate(new)]
     return new
-
-
-def secret_values(config: Any) -> set[str]:
-    """Every secret text inside a configuration, to be struck out of logs."""
-    if isinstance(config, Mapping):
-        found = {value for key, value in config.items() if is_secret(key) and isinstance(value, str) and len(value) > 3}
-        return found.union(*(secret_values(value) for value in config.values()))
-    if isinstance(config, list):
-        return set().union(*(secret_values(item) for item in config))
-    return set()

@@ -15,15 +15,15 @@ import sqlalchemy.exc
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 
-from webapp import create_app, schema
+from webapp import create_app, schema, sockets
 from webapp import db as database
 from webapp.accounts import operations as accounts
 from webapp.config import ConfigError, Settings
 from webapp.db import db
+from webapp.metrics_folder import forget_counts
 from webapp.supervisor import Service, Supervisor, describe_exit
 
 STOP_SECONDS = 8.0
-BACKLOG = 2048
 WAIT_FOR_REMAINS_SECONDS = 12.0
 CANNOT_START = 2
 
@@ -39,6 +39,7 @@ def main() -> int:
         settings = Settings.from_environment()
         lock = lock_home(settings)
         listener = listen(settings)
+        forget_counts(settings)
         app = create_app(settings)
         migrate(app)
         print(welcome(app, settings), flush=True)
@@ -62,7 +63,15 @@ def supervise(app: Flask, settings: Settings, listener: socket.socket) -> int:
         listener.close()
         work(app, title=f"hohmann: worker {number}")
 
+    def airflow() -> None:
+        from webapp.orchestrators.airflow.dispatcher import main as dispatch
+
+        listener.close()
+        dispatch(app)
+
     services = [Service("web", web)]
+    if settings.airflow_url:
+        services.append(Service("airflow", airflow))
     services += [Service(f"worker {n}", lambda n=n: worker(n)) for n in range(1, settings.workers + 1)]  # type: ignore[misc]
     load_templates(app, settings.hohmann_home / "cache" / "templates")
     forget_connections(app)
@@ -116,16 +125,10 @@ def listen(settings: Settings) -> socket.socket:
 
     Raises CannotStart that names the port or address and what to do.
     """
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.bind, settings.port))
+        return sockets.open_first(settings.bind, settings.port)
     except OSError as error:
-        listener.close()
         raise CannotStart(_why_not_listening(error, settings)) from error
-    listener.listen(BACKLOG)
-    return listener
 
 
 def _why_not_listening(error: OSError, settings: Settings) -> str:

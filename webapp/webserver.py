@@ -11,6 +11,8 @@ from gunicorn.app.base import BaseApplication
 from setproctitle import setproctitle
 
 from webapp.config import Settings
+from webapp.memory import give_large_blocks_back
+from webapp.sockets import open_another
 from webapp.supervisor import die_with_parent
 
 KEEP_ALIVE_SECONDS = 75
@@ -50,15 +52,18 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "accesslog": None,
             "loglevel": "warning",
             "proc_name": "hohmann",
-            "post_fork": _name_worker,
+            "post_fork": self._begin_worker,
         }
 
     def load(self) -> Flask:
         """The application, as it was loaded by whoever started us."""
         return self.app
 
-
-def _name_worker(arbiter: Any, worker: Any) -> None:
-    # gunicorn calls its processes workers; in our `ps` a worker is what executes runs.
-    setproctitle(f"hohmann: gunicorn web {worker.age}")
-    die_with_parent(arbiter.pid)
+    def _begin_worker(self, arbiter: Any, worker: Any) -> None:
+        # gunicorn calls its processes workers; in our `ps` a worker is what executes runs.
+        setproctitle(f"hohmann: gunicorn web {worker.age}")
+        die_with_parent(arbiter.pid)
+        give_large_blocks_back()
+        # The shared socket gives a burst of connections to whichever process wakes first, and they stay there for as
+        # long as they are kept alive. The kernel spreads them over sockets of the processes' own.
+        worker.sockets = [*worker.sockets, open_another(self.settings.bind, self.settings.port)]

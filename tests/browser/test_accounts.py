@@ -42,7 +42,7 @@ def become_owner(tab: Tab) -> None:
     tab.page.get_by_role("link", name="Create the owner").click()
     tab.page.get_by_label("Username").fill("ada")
     tab.page.get_by_label("Password").fill(PASSWORD)
-    tab.page.get_by_role("button", name="Take possession").click()
+    tab.page.get_by_role("button", name="Create the owner").click()
     tab.page.wait_for_url(f"{tab.stack.url}/")
 
 
@@ -69,7 +69,7 @@ def test_a_mistake_keeps_what_was_typed_and_says_what_is_wrong(tab: Tab) -> None
     tab.page.get_by_label("Username").fill("ada")
     tab.page.get_by_label("Email").fill("nonsense")
     tab.page.get_by_label("Password").fill(PASSWORD)
-    tab.page.get_by_role("button", name="Take possession").click()
+    tab.page.get_by_role("button", name="Create the owner").click()
     tab.page.get_by_text("This is no email address").wait_for()
     assert tab.page.get_by_label("Username").input_value() == "ada"
     assert tab.page.get_by_label("Email").get_attribute("aria-invalid") == "true"

@@ -39,7 +39,7 @@ def one_time_link(stack: Stack) -> str:
 def become_owner(page: Any, clicks: Clicks) -> None:
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill("a good password")
-    clicks.on(page.get_by_role("button", name="Take possession"))
+    clicks.on(page.get_by_role("button", name="Create the owner"))
 
 
 def fly_the_sample(page: Any, clicks: Clicks, expect: Any) -> None:

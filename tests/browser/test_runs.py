@@ -57,9 +57,10 @@ def make_job(stack: Stack, name: str, *, path: str, rows: int = 0) -> str:
     return str(job["id"])
 
 
-def start(stack: Stack, job_id: str) -> None:
+def start(stack: Stack, job_id: str) -> str:
     status, body, _ = stack.request("POST", f"/api/v1/jobs/{job_id}/run", token=stack.owner_token())
     assert status == 200, body
+    return str(body["id"])
 
 
 def test_a_run_is_watched_from_the_button_to_the_rows(stack_of_mine: Stack, page: Any) -> None:
@@ -78,6 +79,24 @@ def test_a_run_is_watched_from_the_button_to_the_rows(stack_of_mine: Stack, page
     assert row.count() == 1
     page.click("text=See the rows >> nth=0")
     page.wait_for_selector("td:has-text('probe 1')")
+
+
+def test_a_run_that_waits_tells_when_the_last_worker_dies(stack_of_mine: Stack, page: Any) -> None:
+    job_id = make_job(stack_of_mine, "Patient", path="probes.csv", rows=30)
+    workers = stack_of_mine.workers()
+    for worker in workers:
+        worker.suspend()
+    try:
+        page.goto(f"/runs/{start(stack_of_mine, job_id)}")
+        page.wait_for_selector('#run-now[data-state="queued"]')
+        page.evaluate("window.neverReloaded = true")
+        page.wait_for_selector("#run-waits >> text=No worker is alive", timeout=30_000)
+    finally:
+        for worker in workers:
+            worker.resume()
+    page.wait_for_selector('#run-now[data-state="succeeded"]', timeout=30_000)
+    assert page.locator("#run-waits").count() == 0
+    assert page.evaluate("window.neverReloaded") is True
 
 
 def test_a_failure_leads_to_its_reason(stack_of_mine: Stack, page: Any) -> None:

@@ -1,13 +1,17 @@
 """A page can show what was loaded, without being able to harm it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import World
-from webapp.engine.errors import EngineError, Origin
+from webapp.engine import preview as previews
+from webapp.engine.errors import EngineError, Kind, Origin
 from webapp.engine.preview import preview_table
 
 LOADER = {"type": "duckdb", "db_path": "out.duckdb", "table_name": "orders"}
@@ -74,3 +78,48 @@ def test_what_a_killed_load_left_behind_does_not_hinder_a_preview(world: World) 
     os.waitpid(pid, 0)
     assert (world.data / "out.duckdb.wal").exists()
     assert preview_table(LOADER, world.context()).rows == [[1], [2]]
+
+
+def test_who_asks_for_rows_loads_no_duckdb(world: World) -> None:
+    world.write("a.csv", "id\n1\n")
+    world.load("a.csv")
+    code = (
+        "import sys; from pathlib import Path; from webapp.engine.context import Context, Silence; "
+        "from webapp.engine.preview import preview_table; data = Path(sys.argv[1]); "
+        "context = Context(data, (), data / 'w.duckdb', data.parent / 'temp', Silence()); "
+        f"print(preview_table({LOADER!r}, context).rows, [name for name in ('duckdb', 'flask') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code, str(world.data)], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[[1]] []"
+
+
+def test_a_table_that_takes_too_long_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import duckdb
+
+    with duckdb.connect(str(world.data / "out.duckdb")) as connection:
+        connection.execute("CREATE VIEW orders AS SELECT count(*) AS n FROM range(10000000) a, range(10000000) b")
+    monkeypatch.setattr(previews, "_SECONDS", 1.0)
+    with pytest.raises(EngineError, match="cannot be read: it took longer than 1 s") as caught:
+        preview_table(LOADER, world.context(lock_timeout=0.1))
+    assert caught.value.kind is Kind.SYSTEM
+
+
+def test_many_looks_at_once_take_turns_and_a_crowd_is_told_to_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write("a.csv", "id\n1\n")
+    world.load("a.csv")
+    with ThreadPoolExecutor(8) as crowd:
+        found = list(crowd.map(lambda _: preview_table(LOADER, world.context()).rows, range(8)))
+    assert found == [[[1]]] * 8
+
+    monkeypatch.setattr(previews, "_SECONDS", 0.05)
+    for _ in range(previews._MOST_AT_ONCE):
+        previews._places.acquire()
+    try:
+        with pytest.raises(EngineError, match="many tables are being looked at") as caught:
+            preview_table(LOADER, world.context())
+    finally:
+        for _ in range(previews._MOST_AT_ONCE):
+            previews._places.release()
+    assert not caught.value.permanent

@@ -65,7 +65,7 @@ def fetch(environment: dict[str, str], path: str) -> str:
 
 
 def test_it_names_web_worker_and_release() -> None:
-    assert set(commands()) == {"web", "worker", "release"}
+    assert set(commands()) == {"web", "worker", "release", "airflow"}
     assert "worker" in commands()["worker"]
     assert "gunicorn wsgi:app" in commands()["web"]
 

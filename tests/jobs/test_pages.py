@@ -91,6 +91,16 @@ def test_a_job_is_made_by_the_form(bob: Person, look: Callable) -> None:
     ]
 
 
+def test_lengths_of_time_are_shown_without_needless_decimals(bob: Person) -> None:
+    fresh = bob.browser().get("/jobs/new").text
+    values = re.compile(r'name="(\w+_seconds)"[^>]* value="([^"]*)"')
+    usual = {"retry_delay_seconds": "5", "timeout_seconds": "21600", "no_progress_seconds": "900"}
+    assert dict(values.findall(fresh)) == usual
+    sent = {"retry_delay_seconds": "0.5", "timeout_seconds": "600", "no_progress_seconds": "60"}
+    refused = bob.browser().post("/jobs/new", FORM | sent | {"name": ""}).text
+    assert dict(values.findall(refused)) == sent
+
+
 def test_mistakes_stand_beside_the_fields_named_as_the_api_names_them(bob: Person, look: Callable) -> None:
     wrong = FORM | {
         "name": " ",

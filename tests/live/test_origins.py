@@ -2,7 +2,7 @@
 
 import pytest
 
-from webapp.live.origins import is_allowed
+from webapp.origins import is_allowed
 
 OWN = ("http://127.0.0.1:8000/", "https://hohmann.example")
 

@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -16,7 +16,7 @@ from webapp.dates import utcnow
 from webapp.db import db
 from webapp.events import Event
 from webapp.runs import feed
-from webapp.runs.models import LogChunk, Run, RunAttempt, RunSample, RunStep, Trigger
+from webapp.runs.models import LogChunk, Run, RunAttempt, RunSample, RunStep, Trigger, Worker
 from webapp.runs.states import RunState
 
 SPEC = {
@@ -113,6 +113,24 @@ def test_a_run_that_waits_says_for_whom(rita: Person, make_run: Callable[..., uu
     assert "No worker is alive" in rita.browser().get(f"/runs/{run_id}").text
 
 
+def test_what_a_run_waits_for_is_asked_again_while_it_waits(
+    rita: Person, charlie: Person, work: Callable, make_run: Callable[..., uuid.UUID]
+) -> None:
+    run_id = make_run(state=RunState.QUEUED, started_at=None, finished_at=None, attempt=0)
+    with work() as session:
+        session.add(Worker(name="w", started_at=utcnow(), seen_at=utcnow(), slots=2, busy=2))
+    assert f'hx-get="/runs/{run_id}/waits"' in rita.browser().get(f"/runs/{run_id}").text
+    assert "2 of 2 places are busy" in rita.browser().get(f"/runs/{run_id}/waits").text
+    with work() as session:
+        session.execute(sa.update(Worker).values(seen_at=utcnow() - timedelta(minutes=1)))
+    assert "No worker is alive" in rita.browser().get(f"/runs/{run_id}/waits").text
+    assert charlie.browser().get(f"/runs/{run_id}/waits").status_code == 404
+    with work() as session:
+        session.execute(sa.update(Run).values(state=RunState.SUCCEEDED, finished_at=utcnow()))
+    assert rita.browser().get(f"/runs/{run_id}/waits").status_code == 204
+    assert "/waits" not in rita.browser().get(f"/runs/{run_id}").text
+
+
 def test_a_run_that_waits_for_its_next_attempt_counts_down(rita: Person, make_run: Callable[..., uuid.UUID]) -> None:
     later = utcnow() + timedelta(minutes=5)
     run_id = make_run(**FAILURE | {"state": RunState.QUEUED}, finished_at=None, available_at=later, max_attempts=3)
@@ -132,6 +150,32 @@ def test_the_configuration_of_the_run_is_shown_without_its_secrets(
     assert "very-secret-token" not in page
 
 
+def test_a_run_that_waits_for_a_file_says_so_until_rows_move(
+    rita: Person, work: Callable, make_run: Callable[..., uuid.UUID]
+) -> None:
+    run_id = make_run(state=RunState.RUNNING, finished_at=None, attempt=1)
+    held = "waiting for out.duckdb, held by process 7"
+    line_at = datetime.fromisoformat("2026-01-02T03:04:05Z")
+    with work():
+        write_log(run_id, [("info", "prepare", "begins"), ("info", "prepare", held)])
+        _run(run_id).progress_at = line_at
+    told = "Begun, and waiting for out.duckdb, held by process 7."
+    assert told in words(rita.browser().get(f"/runs/{run_id}").text)
+    logged = Event(kind="run.logged", subject_id=run_id, payload={"from": 1, "to": 2})
+    with work():
+        assert told in words(feed.show_log([logged])), "open pages hear it"
+        _run(run_id).progress_at = line_at + timedelta(minutes=1)
+    assert told not in words(rita.browser().get(f"/runs/{run_id}").text)
+    with work():
+        _run(run_id).progress_at = line_at
+        write_log(run_id, [("info", "load", "rows go in")], first=3)
+    assert told not in words(rita.browser().get(f"/runs/{run_id}").text)
+
+
+def _run(run_id: uuid.UUID) -> Run:
+    return db.session.scalars(sa.select(Run).where(Run.id == run_id)).one()
+
+
 def test_steps_are_drawn_and_tasks_have_their_figures(
     rita: Person, work: Callable, make_run: Callable[..., uuid.UUID]
 ) -> None:
@@ -147,6 +191,12 @@ def test_steps_are_drawn_and_tasks_have_their_figures(
     assert "v1 → out.duckdb/rows" in page
     assert "column b is new" in page
     assert '<td data-value="5">' in page, "rows per second"
+
+
+def test_the_configuration_of_a_run_has_no_needless_decimals(rita: Person, make_run: Callable[..., uuid.UUID]) -> None:
+    run_id = make_run(spec={**SPEC, "timeout_seconds": 21600.0, "retry_delay_seconds": 0.5})
+    said = words(rita.browser().get(f"/runs/{run_id}").text)
+    assert "timeout_seconds 21600 retry_delay_seconds 0.5" in said
 
 
 def test_what_is_different_from_the_last_good_run_is_listed(

@@ -236,8 +236,12 @@ def test_a_child_that_rests_gives_the_memory_of_its_last_run_back(mission: Missi
     mission.wait_until_ended(first)
     [fat] = psutil.Process(worker.pid).children()
 
-    mission.wait_for(lambda: not fat.is_running(), seconds=30, what="the process that rests to be replaced")
-    [fresh] = psutil.Process(worker.pid).children()
+    def successors() -> list[psutil.Process]:
+        return [child for child in psutil.Process(worker.pid).children() if child.pid != fat.pid]
+
+    mission.wait_for(lambda: not fat.is_running(), seconds=30, what="the process that rests to be let go")
+    mission.wait_for(successors, seconds=30, what="another process to take its place")
+    [fresh] = successors()
     assert fresh.memory_full_info().uss < 60_000_000
     again = mission.start_kind("grow")
     mission.wait_until_ended(again)

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -236,29 +238,87 @@ def test_a_worker_that_was_cut_off_still_hears_at_once_of_new_runs(mission: Miss
     assert worker.process.poll() is None
 
 
-def test_a_database_that_takes_no_connections_for_a_while_stops_no_run(mission: Mission, databases: Databases):
-    if databases.kind != "postgresql":
-        pytest.skip("PostgreSQL only: how SQLite is away is tested below")
-    name = sa.make_url(mission.settings.database_url).database
-    other = sa.make_url(mission.settings.database_url).set(drivername="postgresql", database="postgres")
-    mission.start_worker(), mission.start_worker()
-    with mission.hold():
-        run = start_held_run(mission)
-        admin = psycopg2.connect(other.render_as_string(hide_password=False))
-        admin.autocommit = True
-        cursor = admin.cursor()
-        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        time.sleep(mission.settings.lease_seconds + 1)
-        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+@pytest.fixture
+def database_away(mission: Mission, databases: Databases) -> Callable[[], AbstractContextManager[None]]:
+    """`with database_away():` nobody reaches the database of the mission."""
+    return partial(_postgresql_away if databases.kind == "postgresql" else _sqlite_away, mission)
+
+
+@contextmanager
+def _postgresql_away(mission: Mission) -> Iterator[None]:
+    url = sa.make_url(mission.settings.database_url)
+    admin = psycopg2.connect(
+        url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
+    )
+    admin.autocommit = True
+    cursor = admin.cursor()
+    cursor.execute(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS false')
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [url.database])
+    try:
+        yield
+    finally:
+        cursor.execute(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true')
         admin.close()
         with mission.app.app_context():
             db.engine.dispose()
+
+
+@contextmanager
+def _sqlite_away(mission: Mission) -> Iterator[None]:
+    """It cannot be opened, as on a disk that is not mounted."""
+    with mission.app.app_context():
+        db.engine.dispose()  # the last connection takes what is in the write-ahead log into the file
+    file = mission.settings.hohmann_home / "hohmann.db"
+    aside = file.with_name("aside.db")
+    file.rename(aside)
+    file.mkdir()
+    try:
+        yield
+    finally:
+        file.rmdir()
+        aside.rename(file)
+
+
+def test_a_database_that_takes_no_connections_for_a_while_stops_no_run(
+    mission: Mission, databases: Databases, database_away: Callable[[], AbstractContextManager[None]]
+) -> None:
+    if databases.kind != "postgresql":
+        pytest.skip("PostgreSQL only: how SQLite is away is tested below")
+    mission.start_worker(), mission.start_worker()
+    with mission.hold():
+        run = start_held_run(mission)
+        with database_away():
+            time.sleep(mission.settings.lease_seconds + 1)
     ended = mission.wait_until_ended(run.id)
 
     assert (ended.state, ended.rows_found) == (RunState.SUCCEEDED, 50)
     assert ended.attempt == 1, "a worker took the run of the other, which was only cut off like itself"
     assert mission.count() == 50
+
+
+def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(
+    mission: Mission, database_away: Callable[[], AbstractContextManager[None]]
+) -> None:
+    run_id = mission.start(mission.add_job(task(mission.csv(rows=50))))
+    with database_away():
+        worker = mission.start_worker(wait=False)
+        mission.wait_for(lambda: "database does not answer, trying again" in worker.output(), seconds=30)
+        time.sleep(3)
+        assert worker.process.poll() is None, worker.output()
+    ended = mission.wait_until_ended(run_id, seconds=10)
+
+    assert (ended.state, ended.attempt, ended.rows_found) == (RunState.SUCCEEDED, 1, 50)
+    assert "Traceback" not in worker.output()
+    assert worker.stop() < 10
+
+
+def test_a_worker_that_is_asked_to_end_while_it_waits_for_the_database_ends(
+    mission: Mission, database_away: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with database_away():
+        worker = mission.start_worker(wait=False)
+        mission.wait_for(lambda: "database does not answer, trying again" in worker.output(), seconds=30)
+        assert worker.stop() < 5
 
 
 def test_a_locked_sqlite_stops_no_run(mission: Mission, databases: Databases):

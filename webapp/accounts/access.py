@@ -18,6 +18,7 @@ class Scope(StrEnum):
     ROCKETS_WRITE = "rockets:write"
     JOBS_WRITE = "jobs:write"
     JOBS_RUN = "jobs:run"
+    RUNS_EXECUTE = "runs:execute"
 
 
 class Via(StrEnum):
@@ -26,6 +27,7 @@ class Via(StrEnum):
     COOKIE = "cookie"
     JWT = "jwt"
     SERVICE_TOKEN = "service_token"  # noqa: S105 - a kind of token, not a token
+    ANONYMOUS = "anonymous"  # a caller without credentials, at doors that a setting has opened
     SYSTEM = "system"
 
 

@@ -35,6 +35,7 @@ from webapp.notices import Notice
 REGISTRATION_LOCK = 7_203_002
 SERVICE_TOKEN_PREFIX = "hoh_"  # noqa: S105 - what a service token begins with
 MAXIMUM_USERNAME = 150
+DEFAULT_PROJECT_NAMES = frozenset({"olake", "123"})  # as contract 002 and its web client write it
 owner_registered: Notice[User] = Notice()
 FAILURES_PER_ADDRESS = 4  # times Settings.login_failures: what one address may fail over all names
 
@@ -202,6 +203,21 @@ def default_project() -> Project:
         found = Project(slug=DEFAULT_PROJECT_SLUG, name="Default project")
         db.session.add(found)
         db.session.flush()  # its id is needed at once
+    return found
+
+
+def project_called(actor: Actor, name: str) -> uuid.UUID:
+    """The project of this slug or number; contract 002's names mean the default one. Raises NotFound for strangers."""
+    if name in DEFAULT_PROJECT_NAMES:
+        wanted = Project.slug == DEFAULT_PROJECT_SLUG
+    elif name.isascii() and name.isdigit() and len(name) < 19:
+        wanted = sa.or_(Project.number == int(name), Project.slug == name)
+    else:
+        wanted = Project.slug == name
+    query = sa.select(Project.id).where(wanted).order_by(Project.number)
+    found = db.session.scalar(query) if name.isprintable() else None
+    if found is None or not actor.can_see(found):
+        raise NotFound("Project not found")
     return found
 
 

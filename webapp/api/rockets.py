@@ -1,10 +1,10 @@
 """The JSON doors of contract 000: the fleet."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from webapp import guard
 from webapp.api.bodies import answer, parse_uuid, read_body, read_query
@@ -12,6 +12,7 @@ from webapp.api.fields import Name, WholeNumber
 from webapp.api.paging import point_to_next
 from webapp.api.words import STATUS_WORDS, Contract, states_called
 from webapp.dates import utcnow
+from webapp.orchestrators.airflow.flights import report_flight
 from webapp.rockets import listing
 from webapp.rockets import operations as rockets
 from webapp.rockets.listing import RocketFilter
@@ -55,6 +56,14 @@ class RocketReport(BaseModel):
     location: Name | None = None
     estimated_time: Seconds | None = None
     status: Status = None
+    dag_run_id: Name | None = None
+    sequence: Annotated[WholeNumber, Field(ge=1, le=2**53)] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.dag_run_id is None) != (self.sequence is None):
+            raise ValueError("dag_run_id and sequence belong together")
+        return self
 
 
 class RocketQuery(BaseModel):
@@ -97,13 +106,19 @@ def get_job(job_id: str) -> Response:
 
 @door.patch("/job/<job_id>")
 def update_job(job_id: str) -> Response:
-    """200 with the rocket as it is now; a forbidden move is 409 and says which moves are allowed."""
+    """200 with the rocket as it is now; a forbidden move is 409 and says which moves are allowed.
+
+    A DAG names its run and numbers what it says: what was taken before, or comes late, then changes nothing.
+    """
     found = parse_uuid(job_id, what="Job")
     body = read_body(RocketReport)
     patch = RocketPatch(
         state=body.state, location=body.location, estimated_time=body.estimated_time, status=body.status
     )
-    return answer(show_rocket(rockets.patch_rocket(guard.actor(), found, patch)))
+    if body.dag_run_id is None or body.sequence is None:
+        return answer(show_rocket(rockets.patch_rocket(guard.actor(), found, patch)))
+    rocket = report_flight(guard.actor(), found, patch, dag_run_id=body.dag_run_id, sequence=body.sequence)
+    return answer(show_rocket(rocket))
 
 
 @door.delete("/job/<job_id>")

@@ -1,4 +1,4 @@
-"""Contracts 001 and 003 write their paths from the root, where the pages live. Machines get the JSON door there."""
+"""Contracts 001, 002 and 003 write paths from the root, where the pages live. Machines get the JSON door there."""
 
 import re
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MACHINE_PATHS = re.compile(r"/(auth|jobs|runs|users)(/.*)?")
+OLAKE_PATHS = {"GET": {"/auth", "/auth/check", "/telemetry-id"}, "POST": {"/login", "/signup"}}
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -19,9 +20,23 @@ class RootAddresses:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if MACHINE_PATHS.fullmatch(path) and not is_a_browser(environ):
+        if path in OLAKE_PATHS.get(method_meant(environ), ()) and (sends_json(environ) or not is_a_browser(environ)):
+            environ["PATH_INFO"] = "/api/olake" + path
+        elif MACHINE_PATHS.fullmatch(path) and not is_a_browser(environ):
             environ["PATH_INFO"] = "/api/v1" + path
         return self.app(environ, start_response)
+
+
+def method_meant(environ: "WSGIEnvironment") -> str:
+    """The request's method; of a preflight the one that it asks about."""
+    method: str = environ["REQUEST_METHOD"]
+    return environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD", method) if method == "OPTIONS" else method
+
+
+def sends_json(environ: "WSGIEnvironment") -> bool:
+    """Whether the body is JSON, which no form sends."""
+    kind: str = environ.get("CONTENT_TYPE", "")
+    return kind.startswith("application/json")
 
 
 def is_a_browser(environ: "WSGIEnvironment") -> bool:

@@ -50,7 +50,8 @@ class Context:
 
     ``data_root`` is where relative paths begin; ``allowed_roots`` are the folders that files may lie in (it need not
     repeat ``data_root``); ``warehouse`` is the instance's own DuckDB file; ``temp`` takes what does not fit in memory.
-    ``lock_timeout`` is in seconds: how long to wait for a DuckDB file that someone else has open.
+    ``lock_timeout`` is in seconds: how long to wait for a DuckDB file that someone else has open. Less free than
+    ``keep_free_percent`` of a disk lets kept earlier contents of tables go; 0 does not look.
     """
 
     data_root: Path
@@ -63,3 +64,4 @@ class Context:
     memory_limit_mb: int = 300
     threads: int = min(4, os.cpu_count() or 1)
     lock_timeout: float = 60.0
+    keep_free_percent: float = 0.0

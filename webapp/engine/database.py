@@ -147,3 +147,9 @@ def _unopened(error: duckdb.Error, shown: str) -> EngineError:
     return EngineError(
         f"cannot open {shown}: {text}", origin=Origin.DESTINATION, kind=Kind.SYSTEM, permanent=not full, file=shown
     )
+
+
+def name_of_file(connection: duckdb.DuckDBPyConnection) -> str:
+    """What DuckDB calls the file that is open: a schema of the same name has to be written with it."""
+    [(name,)] = connection.execute("SELECT current_database()").fetchall()  # all: an open result bars the next question
+    return str(name)

@@ -123,8 +123,11 @@ def plan_drift(existing: list[Column], incoming: list[Column], table: str) -> Dr
 
 
 def common_type(have: str, new: str) -> str | None:
-    """Return the type that holds the values of both, None when there is none; text takes every plain value."""
-    if have == new or new == '"NULL"':
+    """Return the type that holds the values of both, None when there is none.
+
+    Text takes every plain value, JSON every structure and list.
+    """
+    if have == new or new == '"NULL"' or (have == "JSON" and _is_nested(new)):
         return have
     if have == '"NULL"':
         return new
@@ -135,6 +138,10 @@ def common_type(have: str, new: str) -> str | None:
         inner = common_type(str(old.children[0][1]), str(incoming.children[0][1]))
         return inner and f"{inner}[]"
     return _common_scalar(have, new)
+
+
+def _is_nested(type_: str) -> bool:
+    return type_.endswith("]") or type_.startswith(("STRUCT(", "MAP("))
 
 
 def _common_scalar(have: str, new: str) -> str | None:

@@ -9,7 +9,7 @@ import duckdb
 from webapp.engine.api_pages import api_source
 from webapp.engine.context import Context
 from webapp.engine.csv_files import csv_source
-from webapp.engine.database import writing
+from webapp.engine.database import name_of_file, writing
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 from webapp.engine.faults import explained
 from webapp.engine.names import TableName
@@ -94,7 +94,8 @@ def _attempt(
     connection: duckdb.DuckDBPyConnection, source: Source, loader: Loader, context: Context, steps: Steps
 ) -> Loaded:
     connection.execute("BEGIN")
-    load = TableLoad(connection, TableName.parse(loader.table_name), loader.mode, loader.key)
+    table = TableName.parse(loader.table_name).within(name_of_file(connection))
+    load = TableLoad(connection, table, loader.mode, loader.key)
     with steps.step("load"), watched(connection, context, Expected(source.rows_estimate, source.size)):
         load.run(source)
     with steps.step("verify"), watched(connection, context):

@@ -5,10 +5,10 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urljoin, urlsplit
 
 import urllib3
@@ -31,6 +31,7 @@ _CHUNK = 1 << 18
 _LONGEST_PAUSE = 30.0
 _REDIRECT = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,17 @@ class PageFetcher:
 
     def fetch(self, request: Request) -> Answer:
         """Fetch one page, again after 429, 5xx and lost connections; raises EngineError, Cancelled when stopped."""
+        return self._retried(lambda: self._answer(request, *self._reached(request)))
+
+    def save(self, request: Request, file: BinaryIO) -> None:
+        """Fetch what may be large into a file, with the same care as `fetch`; the caller bounds the disk."""
+        self._retried(lambda: self._saved(request, file))
+
+    def _retried(self, action: Callable[[], Result]) -> Result:
         attempt = 0
         while True:
             try:
-                return self._followed(request)
+                return action()
             except EngineError as error:
                 if error.kind is not Kind.TRANSIENT or attempt >= self._retries:
                     raise
@@ -106,14 +114,15 @@ class PageFetcher:
         if self._stopped.wait(min(max(pause, wanted or 0.0), 2 * _LONGEST_PAUSE)):
             raise Cancelled
 
-    def _followed(self, request: Request) -> Answer:
+    def _reached(self, request: Request) -> tuple[str, urllib3.BaseHTTPResponse]:
+        """The answer behind all redirects, and its address."""
         url, method, body = request.url, request.method, request.body
         seen: set[str] = set()
         for _ in range(_REDIRECTS + 1):
             headers = dict(request.headers) if origin_of(url) == request.trusted else {}
             response = self._send(method, url, headers, body)
             if response.status not in _REDIRECT:
-                return self._answer(request, url, response)
+                return url, response
             target = urljoin(url, response.headers.get("Location") or "")
             response.drain_conn()
             if target in seen or (target == url and method == "GET"):
@@ -155,17 +164,24 @@ class PageFetcher:
         return self._pools[origin]
 
     def _answer(self, request: Request, url: str, response: urllib3.BaseHTTPResponse) -> Answer:
-        if response.status >= 300:
-            snippet = ""
-            # The status says enough when the rest of the answer breaks off.
-            with contextlib.suppress(HTTPError, OSError):
-                snippet = response.read(500, decode_content=True).decode("utf-8", "replace")
-            response.close()
-            raise _bad_status(
-                url, response.status, response.headers.get("Retry-After"), _without_secrets(snippet, request)
-            )
+        _check_status(request, url, response)
         body = self._body(url, response)
         return Answer(url, response.headers, body)
+
+    def _saved(self, request: Request, file: BinaryIO) -> None:
+        url, response = self._reached(request)
+        _check_status(request, url, response)
+        file.seek(0)
+        file.truncate()
+        try:
+            for chunk in response.stream(_CHUNK, decode_content=True):
+                if self._stopped.is_set():
+                    raise Cancelled
+                file.write(chunk)
+        except (HTTPError, TimeoutError) as error:
+            raise _unreached(url, error) from error
+        finally:
+            response.close()
 
     def _body(self, url: str, response: urllib3.BaseHTTPResponse) -> bytes:
         parts: list[bytes] = []
@@ -189,6 +205,17 @@ class PageFetcher:
             # After a body that was not read to its end the connection cannot carry another page.
             (response.release_conn if whole else response.close)()
         return b"".join(parts)
+
+
+def _check_status(request: Request, url: str, response: urllib3.BaseHTTPResponse) -> None:
+    if response.status < 300:
+        return
+    snippet = ""
+    # The status says enough when the rest of the answer breaks off.
+    with contextlib.suppress(HTTPError, OSError):
+        snippet = response.read(500, decode_content=True).decode("utf-8", "replace")
+    response.close()
+    raise _bad_status(url, response.status, response.headers.get("Retry-After"), _without_secrets(snippet, request))
 
 
 def _host_header(parts: SplitResult) -> str:
@@ -233,10 +260,11 @@ def _unreached(url: str, error: Exception) -> EngineError:
     if isinstance(error, SSLError):
         return EngineError(f"{shown}: the TLS connection is refused: {error}", origin=Origin.SOURCE, url=shown,
                            fix="Check the server's certificate.")  # fmt: skip
-    if isinstance(error, TimeoutError | socket.timeout):
-        return _transient(f"{shown} did not answer in time", url)
+    # A refused connection is a time-out, too, for urllib3; the narrower word comes first.
     if isinstance(error, NewConnectionError | ConnectionRefusedError):
         return _transient(f"{shown} cannot be reached: no connection", url)
+    if isinstance(error, TimeoutError | socket.timeout):
+        return _transient(f"{shown} did not answer in time", url)
     if isinstance(error, ProtocolError | OSError):
         return _transient(f"{shown} broke the connection off", url)
     return EngineError(f"{shown} cannot be asked: {type(error).__name__}", origin=Origin.SOURCE, url=shown)

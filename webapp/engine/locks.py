@@ -15,6 +15,8 @@ from pathlib import Path
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 
+WAITING = "waiting for "
+"""How the line begins that says what a load waits for."""
 _PAUSE = 0.02
 _QUIET = 0.5
 
@@ -46,7 +48,7 @@ class Patience:
             )
         if waited > _QUIET and not self._said:
             self._said = True
-            self._context.reporter.log("info", f"waiting for {self._what}{by or ', in use by another load or query'}")
+            self._context.reporter.log("info", f"{WAITING}{self._what}{by or ', in use by another load or query'}")
         time.sleep(_PAUSE)
 
 
@@ -58,6 +60,21 @@ def file_lock(database: Path, context: Context, *, shared: bool, shown: str) -> 
         patience = Patience(context, shown)
         while not _try_lock(handle, shared):
             patience.pause()
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def shared_lock(database: Path, *, seconds: float) -> Iterator[None]:
+    """Keep writers from a DuckDB file, for who copies it. Raises BlockingIOError when one holds it for this long."""
+    handle = _open_lock_file(database.with_name(database.name + ".lock"), database.name)
+    try:
+        end = time.monotonic() + seconds
+        while not _try_lock(handle, shared=True):
+            if time.monotonic() > end:
+                raise BlockingIOError
+            time.sleep(_PAUSE)
         yield
     finally:
         os.close(handle)

@@ -1,6 +1,6 @@
 """Names that users choose, made safe for SQL."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def quoted(name: str) -> str:
@@ -19,6 +19,7 @@ class TableName:
 
     schema: str
     table: str
+    file: str = ""  # DuckDB's name of the file, where the schema has the same and would be ambiguous
 
     @classmethod
     def parse(cls, text: str) -> "TableName":
@@ -34,7 +35,11 @@ class TableName:
     @property
     def sql(self) -> str:
         """The name as quoted SQL."""
-        return f"{quoted(self.schema)}.{quoted(self.table)}"
+        return ".".join(quoted(part) for part in (self.file, self.schema, self.table) if part)
+
+    def within(self, file: str) -> "TableName":
+        """The name in a file that DuckDB calls so."""
+        return replace(self, file=file if file.lower() == self.schema.lower() else "")
 
     def __str__(self) -> str:
         return self.table if self.schema == "main" else f"{self.schema}.{self.table}"

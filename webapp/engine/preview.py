@@ -1,25 +1,32 @@
-"""The first rows of a loaded table, for a page to show."""
+"""The first rows of a loaded table, for a page to show.
 
-import base64
-import datetime
-import decimal
-import math
-import uuid
-from collections.abc import Mapping
+They are read in a process of their own (``look.py``): DuckDB would stay in the memory of the web server for good, and a
+file that breaks it would take the web server along.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
-import duckdb
 from pydantic import ValidationError
 
 from webapp.engine.context import Context
-from webapp.engine.database import reading
 from webapp.engine.errors import EngineError, Kind, Origin
-from webapp.engine.names import TableName, quoted
+from webapp.engine.names import TableName
 from webapp.engine.specs import parse_loader
 from webapp.engine.tasks import shown_file, target_file
 
 _MOST_ROWS = 1000
+_MOST_AT_ONCE = 4
+_SECONDS = 15.0  # beyond the time that is spent waiting for a running load
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+_places = BoundedSemaphore(_MOST_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -43,53 +50,54 @@ def preview_table(loader: Mapping[str, Any], context: Context, *, limit: int = 5
     database = target_file(spec, context)
     if database is None:
         raise EngineError("a database in memory is gone after its run", origin=Origin.USER)
-    table, shown = TableName.parse(spec.table_name), shown_file(spec)
-    with reading(database, context, shown=shown) as connection:
+    wanted = {
+        "database": str(database),
+        "shown": shown_file(spec),
+        "table": spec.table_name,
+        "limit": max(0, min(limit, _MOST_ROWS)),
+        "temp": str(context.temp),
+        "memory_limit_mb": context.memory_limit_mb,
+        "threads": context.threads,
+        "lock_timeout": context.lock_timeout,
+        "seconds": context.lock_timeout + _SECONDS,
+    }
+    found = _ask(wanted, f"{TableName.parse(spec.table_name)} in {shown_file(spec)}")
+    return Preview([(name, type_) for name, type_ in found["columns"]], found["rows"], found["total"])
+
+
+def _ask(wanted: dict[str, Any], what: str) -> dict[str, Any]:
+    """What the process found; raises the EngineError that it came to, or one that says how it ended."""
+    command = [sys.executable, "-m", "webapp.engine.look"]
+    question = json.dumps(wanted).encode()
+    with _place(what):
         try:
-            return _looked(connection, table, max(0, min(limit, _MOST_ROWS)))
-        except duckdb.CatalogException as error:
-            raise EngineError(f"{shown} has no table {table} yet", origin=Origin.DESTINATION, table=str(table),
-                              fix="Run the load first.") from error  # fmt: skip
-        except duckdb.Error as error:
-            raise EngineError(f"{table} in {shown} cannot be read: {error}", origin=Origin.DESTINATION,
-                              kind=Kind.SYSTEM) from error  # fmt: skip
+            done = subprocess.run(
+                command, input=question, capture_output=True, check=False, cwd=_CHECKOUT, timeout=wanted["seconds"]
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _unread(what, f"it took longer than {wanted['seconds']:.0f} s") from error
+        except OSError as error:
+            raise _unread(what, f"no process can be started: {error.strerror}") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise _unread(what, "".join(said) or f"the process that read it ended with {done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if problem := answer.get("problem"):
+        raise EngineError(**{**problem, "origin": Origin(problem["origin"]), "kind": Kind(problem["kind"])})
+    return answer
 
 
-def _looked(connection: duckdb.DuckDBPyConnection, table: TableName, limit: int) -> Preview:
-    counted = connection.execute(f"SELECT count(*) FROM {table.sql}").fetchone()  # noqa: S608  the name is quoted
-    described = connection.execute(f"DESCRIBE {table.sql}").fetchall()
-    columns = [(str(row[0]), str(row[1])) for row in described]
-    shown = ", ".join(_shown(name, type_) for name, type_ in columns)
-    rows = connection.execute(f"SELECT {shown} FROM {table.sql} LIMIT {limit:d}").fetchall()  # noqa: S608
-    return Preview(
-        columns,
-        [[jsonable(value) for value in row] for row in rows],
-        int(counted[0]) if counted else 0,
-    )
+@contextmanager
+def _place(what: str) -> Iterator[None]:
+    """One of the few places for such a process: each takes the memory of a small load."""
+    if not _places.acquire(timeout=_SECONDS):
+        raise EngineError(f"{what} cannot be shown at this moment: many tables are being looked at",
+                          origin=Origin.PLATFORM, kind=Kind.TRANSIENT, fix="Look again in a moment.")  # fmt: skip
+    try:
+        yield
+    finally:
+        _places.release()
 
 
-def _shown(name: str, type_: str) -> str:
-    # DuckDB's Python client needs another package for instants with a zone; JSON carries them as text anyway.
-    if type_ == "TIMESTAMP WITH TIME ZONE":
-        return f"strftime({quoted(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00')"
-    return f"to_json({quoted(name)})::VARCHAR" if "TIME ZONE" in type_ else quoted(name)
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value of DuckDB as JSON can carry it: instants as ISO 8601, exact decimals and bytes as text."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case datetime.datetime() | datetime.date() | datetime.time():
-            return value.isoformat()
-        case bytes() | bytearray() | memoryview():
-            return base64.b64encode(bytes(value)).decode()
-        case decimal.Decimal() | uuid.UUID() | datetime.timedelta():
-            return str(value)
-        case dict():
-            return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
-        case list() | tuple() | set():
-            return [jsonable(item) for item in value]
-    return str(value)
+def _unread(what: str, why: str) -> EngineError:
+    return EngineError(f"{what} cannot be read: {why}", origin=Origin.DESTINATION, kind=Kind.SYSTEM)

@@ -1,6 +1,7 @@
 """The form of a job: its own fields here, its tasks in `task_form`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask_wtf import FlaskForm
@@ -9,7 +10,7 @@ from wtforms.fields.choices import SelectChoice
 
 from webapp.errors import Invalid
 from webapp.jobs import operations as jobs
-from webapp.jobs.models import Job, Missed, Overlap
+from webapp.jobs.models import ExecutorChoice, Job, Missed, Overlap
 from webapp.jobs.operations import LIMITS, MAXIMUM_DESCRIPTION, JobDraft, TaskDraft
 from webapp.jobs.task_form import TaskDraftForm, name_errors
 
@@ -23,6 +24,11 @@ MISSED = {
     Missed.SKIP: "leave them out",
     Missed.ALL: "make up for each",
 }
+EXECUTORS = {
+    ExecutorChoice.DEFAULT: "whoever does it usually here",
+    ExecutorChoice.LOCAL: "the workers of this instance",
+    ExecutorChoice.AIRFLOW: "Apache Airflow",
+}
 
 
 def _within(name: str) -> validators.NumberRange:
@@ -30,19 +36,18 @@ def _within(name: str) -> validators.NumberRange:
     return validators.NumberRange(low, high, f"Between {low:g} and {high:g}.")
 
 
-class JobForm(FlaskForm):  # type: ignore[misc]
-    """What a job is called, when it starts, and how it behaves when something goes wrong."""
+class SecondsField(FloatField):  # type: ignore[misc]
+    """A length of time in seconds, shown without needless decimals; what was sent is shown as it was sent."""
 
-    name = StringField("Name", [validators.DataRequired("A job needs a name."), validators.Length(max=255)])
-    description = TextAreaField("Description", [validators.Length(max=MAXIMUM_DESCRIPTION)])
-    schedule = StringField(
-        "Schedule",
-        default="@manual",
-        description="@manual, @hourly, @daily, @weekly, @monthly, or cron: minute hour day month weekday; with six "
-        "fields the first one is the second.",
-    )
+    def _value(self) -> str:
+        text: str = super()._value()
+        return text if self.raw_data else text.removesuffix(".0")
+
+
+class PolicyForm(FlaskForm):  # type: ignore[misc]
+    """What jobs of every kind have: their time zone, and how they behave when something goes wrong."""
+
     timezone = StringField("Time zone", default="UTC", description="Such as UTC or Europe/Berlin.")
-    is_enabled = BooleanField("Switched on", default=True, description="A job that is off starts only by hand.")
     overlap = SelectField(
         "When a run is due while another is under way",
         choices=[SelectChoice(key.value, word) for key, word in OVERLAPS.items()],
@@ -61,30 +66,32 @@ class JobForm(FlaskForm):  # type: ignore[misc]
         default=3,
         description="How often a run is tried in all; only what may go away by itself is tried again.",
     )
-    retry_delay_seconds = FloatField(
+    retry_delay_seconds = SecondsField(
         "Wait before the second attempt",
         [_within("retry_delay_seconds")],
         default=5.0,
         description="Seconds; doubled before each further one.",
     )
-    timeout_seconds = FloatField(
+    timeout_seconds = SecondsField(
         "Longest run", [_within("timeout_seconds")], default=21600.0, description="Seconds; then it is stopped."
     )
-    no_progress_seconds = FloatField(
+    no_progress_seconds = SecondsField(
         "Longest silence",
         [_within("no_progress_seconds")],
         default=900.0,
         description="Seconds without progress or a log line; then it is stopped.",
     )
 
-    def draft(self, tasks: tuple[TaskDraft, ...]) -> JobDraft:
-        """What the operations take."""
+    executor = SelectField(
+        "Who executes its runs",
+        choices=[SelectChoice(key.value, word) for key, word in EXECUTORS.items()],
+        default=ExecutorChoice.DEFAULT.value,
+    )
+
+    def policy(self) -> JobDraft:
+        """These settings as the operations take them."""
         return JobDraft(
-            name=self.name.data,
-            description=self.description.data or "",
-            schedule=self.schedule.data or "@manual",
             timezone=(self.timezone.data or "UTC").strip(),
-            is_enabled=self.is_enabled.data,
             overlap=Overlap(self.overlap.data),
             missed=Missed(self.missed.data),
             concurrency_limit=self.concurrency_limit.data,
@@ -92,6 +99,37 @@ class JobForm(FlaskForm):  # type: ignore[misc]
             retry_delay_seconds=self.retry_delay_seconds.data,
             timeout_seconds=self.timeout_seconds.data,
             no_progress_seconds=self.no_progress_seconds.data,
+            executor=ExecutorChoice(self.executor.data),
+        )
+
+    def show(self, job: Job | None) -> None:
+        """Choices that WTForms cannot take from the job itself."""
+        if job is not None and not self.is_submitted():
+            self.overlap.data, self.missed.data = job.overlap.value, job.missed.value
+            self.executor.data = job.executor.value
+
+
+class JobForm(PolicyForm):
+    """What a job is called, when it starts, and how it behaves when something goes wrong."""
+
+    name = StringField("Name", [validators.DataRequired("A job needs a name."), validators.Length(max=255)])
+    description = TextAreaField("Description", [validators.Length(max=MAXIMUM_DESCRIPTION)])
+    schedule = StringField(
+        "Schedule",
+        default="@manual",
+        description="@manual, @hourly, @daily, @weekly, @monthly, or cron: minute hour day month weekday; with six "
+        "fields the first one is the second.",
+    )
+    is_enabled = BooleanField("Switched on", default=True, description="A job that is off starts only by hand.")
+
+    def draft(self, tasks: tuple[TaskDraft, ...]) -> JobDraft:
+        """What the operations take."""
+        return replace(
+            self.policy(),
+            name=self.name.data,
+            description=self.description.data or "",
+            schedule=self.schedule.data or "@manual",
+            is_enabled=self.is_enabled.data,
             tasks=tasks,
         )
 
@@ -99,8 +137,7 @@ class JobForm(FlaskForm):  # type: ignore[misc]
 def form_of(job: Job | None) -> JobForm:
     """The form with what was sent, else with the job as it is, else with the defaults."""
     form = JobForm(obj=job)
-    if job is not None and not form.is_submitted():
-        form.overlap.data, form.missed.data = job.overlap.value, job.missed.value
+    form.show(job)
     return form
 
 

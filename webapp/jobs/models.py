@@ -39,11 +39,22 @@ class Missed(StrEnum):
     ALL = "all"
 
 
+class ExecutorChoice(StrEnum):
+    """Who executes the runs of a job: whom the setting EXECUTOR names, or one in particular."""
+
+    DEFAULT = "default"
+    LOCAL = "local"
+    AIRFLOW = "airflow"
+
+
 class Job(Row):
     """A definition. Its runs are in `runs`, its vehicle in `rockets`."""
 
     __tablename__ = "job"
-    __table_args__ = (sa.Index("ix_job_project_id_number", "project_id", "number"),)
+    __table_args__ = (
+        sa.Index("ix_job_project_id_number", "project_id", "number"),
+        sa.Index("ix_job_project_id_created_at_number", "project_id", "created_at", "number"),
+    )
 
     project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("project.id", ondelete="CASCADE"))
     created_by: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("user.id", ondelete="SET NULL"))
@@ -61,6 +72,7 @@ class Job(Row):
     retry_delay_seconds: Mapped[float] = mapped_column(default=5.0)
     timeout_seconds: Mapped[float] = mapped_column(default=6 * 3600.0)
     no_progress_seconds: Mapped[float] = mapped_column(default=900.0)
+    executor: Mapped[ExecutorChoice] = mapped_column(enum_column(ExecutorChoice), default=ExecutorChoice.DEFAULT)
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
     version: Mapped[int] = mapped_column(default=1)
 

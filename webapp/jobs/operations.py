@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 from pydantic import ValidationError
-from sqlalchemy.orm import lazyload
+from sqlalchemy.orm import joinedload, lazyload
 
 from webapp import events
 from webapp.accounts.access import Actor, Scope
@@ -21,8 +21,8 @@ from webapp.engine.context import Context, Silence
 from webapp.engine.errors import EngineError
 from webapp.engine.specs import parse_extractor, parse_loader
 from webapp.errors import Invalid, NotFound
-from webapp.jobs.models import Job, JobKind, Missed, Overlap, Task
-from webapp.jobs.schedules import Schedule, ScheduleError, next_time, next_times, parse_schedule
+from webapp.jobs.models import ExecutorChoice, Job, JobKind, Missed, Overlap, Task
+from webapp.jobs.schedules import MANUAL, Schedule, ScheduleError, next_time, next_times, parse_schedule
 from webapp.notices import Notice
 from webapp.secrets import mask, unmask
 from webapp.wake import CLOCK
@@ -62,6 +62,7 @@ class JobDraft:
     retry_delay_seconds: float | None = None
     timeout_seconds: float | None = None
     no_progress_seconds: float | None = None
+    executor: ExecutorChoice | None = None
     tasks: tuple[TaskDraft, ...] | None = field(default=None)
 
 
@@ -96,15 +97,23 @@ def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
 def hold_job(actor: Actor, job_id: uuid.UUID) -> Job:
     """The job as it is defined now, kept from being changed or deleted until the unit of work ends. Raises NotFound."""
     query = jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job, read=True, key_share=True)
-    job = db.session.scalar(query.execution_options(populate_existing=True))
+    query = query.options(joinedload(Job.tasks)).execution_options(populate_existing=True)
+    job = db.session.scalars(query).unique().one_or_none()
     if job is None:
         raise NotFound("Job not found")
     return job
 
 
-def create_job(actor: Actor, draft: JobDraft, *, kind: JobKind = JobKind.ETL, is_sample: bool = False) -> Job:
+def create_job(
+    actor: Actor,
+    draft: JobDraft,
+    *,
+    kind: JobKind = JobKind.ETL,
+    is_sample: bool = False,
+    project_id: uuid.UUID | None = None,
+) -> Job:
     """Define a job. Raises Invalid that names the field; its rocket is made with it."""
-    project_id = actor.default_project_id
+    project_id = project_id or actor.default_project_id
     actor.require(Role.OPERATOR, project_id, Scope.JOBS_WRITE, what="Project")
     job = Job(project_id=project_id, created_by=actor.user_id, kind=kind, name="", is_sample=is_sample, **_defaults())
     if draft.name is None:
@@ -129,19 +138,28 @@ def _defaults() -> dict[str, Any]:
         "retry_delay_seconds": 5.0,
         "timeout_seconds": 6 * 3600.0,
         "no_progress_seconds": 900.0,
+        "executor": ExecutorChoice.DEFAULT,
     }
 
 
-def update_job(actor: Actor, job_id: uuid.UUID, draft: JobDraft) -> Job:
-    """Change what the draft names; runs under way keep the definition they began with. Raises Invalid, NotFound."""
-    job = _find_to_change(actor, job_id)
+def update_job(actor: Actor, job_id: uuid.UUID, draft: JobDraft, *, is_saved_anyway: bool = False) -> Job:
+    """Change what the draft names; runs under way keep the definition they began with. Raises Invalid, NotFound.
+
+    A draft that changes nothing leaves the job as it was, unless it `is_saved_anyway`.
+    """
+    job = hold_to_change(actor, job_id)
     _apply(job, draft)
-    if db.session.is_modified(job) or draft.tasks is not None:
-        job.updated_at = utcnow()
-        db.session.flush()  # a stale version is noticed here, before anything is announced
-        events.record("job.changed", **_subject(job))
-        job_changed.tell(job)
+    if is_saved_anyway or db.session.is_modified(job) or draft.tasks is not None:
+        touch(job)
     return job
+
+
+def touch(job: Job) -> None:
+    """The job's definition changed: a new version of it, told to whoever listens."""
+    job.updated_at = utcnow()
+    db.session.flush()  # a stale version is noticed here, before anything is announced
+    events.record("job.changed", **_subject(job))
+    job_changed.tell(job)
 
 
 def set_enabled(actor: Actor, job_id: uuid.UUID, *, enabled: bool) -> Job:
@@ -151,7 +169,7 @@ def set_enabled(actor: Actor, job_id: uuid.UUID, *, enabled: bool) -> Job:
 
 def delete_job(actor: Actor, job_id: uuid.UUID) -> str:
     """Delete a job with its runs and its rocket; returns its name. Raises Conflict while a run is under way."""
-    job = _find_to_change(actor, job_id)
+    job = hold_to_change(actor, job_id)
     job_may_go.tell(job)
     job_about_to_go.tell(job)
     events.record("job.deleted", **_subject(job))
@@ -160,12 +178,21 @@ def delete_job(actor: Actor, job_id: uuid.UUID) -> str:
     return job.name
 
 
-def _find_to_change(actor: Actor, job_id: uuid.UUID) -> Job:
+def switch_off(job: Job) -> None:
+    """Switch a job's schedule off because it cannot fly any more, whoever caused that."""
+    if not job.is_enabled:
+        return
+    _apply_schedule(job, JobDraft(is_enabled=False))
+    touch(job)
+
+
+def hold_to_change(actor: Actor, job_id: uuid.UUID, *, scope: Scope = Scope.JOBS_WRITE) -> Job:
+    """The job, kept from everybody else until the unit of work ends. Raises NotFound, NotAllowed."""
     query = jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job)
     job = db.session.scalar(query.execution_options(populate_existing=True))  # it may have been read without the lock
     if job is None:
         raise NotFound("Job not found")
-    actor.require(Role.OPERATOR, job.project_id, Scope.JOBS_WRITE, what="Job")
+    actor.require(Role.OPERATOR, job.project_id, scope, what="Job")
     return job
 
 
@@ -181,6 +208,8 @@ def _apply(job: Job, draft: JobDraft) -> None:
 
 
 def _apply_limits(job: Job, draft: JobDraft) -> None:
+    if draft.executor is not None and draft.executor is not job.executor:
+        job.executor = _check_executor(draft.executor)
     for item in fields(draft):
         value = getattr(draft, item.name)
         if item.name in LIMITS and value is not None:
@@ -189,6 +218,13 @@ def _apply_limits(job: Job, draft: JobDraft) -> None:
                 raise Invalid(f"Must be between {low:g} and {high:g}.", field=item.name, value=value)
         if value is not None and item.name in {*LIMITS, "overlap", "missed"}:
             setattr(job, item.name, value)
+
+
+def _check_executor(choice: ExecutorChoice) -> ExecutorChoice:
+    settings: Settings = current_app.extensions["settings"]
+    if choice is ExecutorChoice.AIRFLOW and not settings.airflow_url:
+        raise Invalid("Airflow cannot execute it: AIRFLOW_URL is not set.", field="executor", value=choice.value)
+    return choice
 
 
 def _apply_schedule(job: Job, draft: JobDraft) -> None:
@@ -200,6 +236,8 @@ def _apply_schedule(job: Job, draft: JobDraft) -> None:
     schedule = check_schedule(
         draft.schedule if draft.schedule is not None else job.schedule, draft.timezone or job.timezone
     )
+    if job.kind is JobKind.EXTERNAL and schedule.text != MANUAL:
+        raise Invalid("A job that is run elsewhere has no schedule here.", field="schedule", value=draft.schedule)
     job.schedule, job.timezone = schedule.text, schedule.timezone
     job.next_run_at = next_time(schedule, utcnow()) if job.is_enabled else None
     wake_at_commit(CLOCK)
@@ -247,6 +285,8 @@ def _check_description(text: str) -> str:
 
 
 def _apply_tasks(job: Job, drafts: tuple[TaskDraft, ...]) -> None:
+    if drafts and job.kind is not JobKind.ETL:
+        raise Invalid(f"A job of the kind {job.kind} has no tasks.", field="tasks")
     if len(drafts) > MAXIMUM_TASKS:
         raise Invalid(f"A job has at most {MAXIMUM_TASKS} tasks.", field="tasks")
     before = list(job.tasks)
@@ -264,9 +304,14 @@ def _apply_tasks(job: Job, drafts: tuple[TaskDraft, ...]) -> None:
 
 def keep_secrets(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration in which masks that came back are the stored secrets again; they are cleared for another host."""
-    here, there = (_SITE.match(str(config.get("url", ""))) for config in (new, old))
-    kept: dict[str, Any] = unmask(new, old if (here and here[0]) == (there and there[0]) else {})
+    kept: dict[str, Any] = unmask(new, old if site_of(new) == site_of(old) else {})
     return kept
+
+
+def site_of(config: Mapping[str, Any]) -> str:
+    """Scheme, host and port that an extractor or a loader speaks to, "" for one that speaks to none."""
+    found = _SITE.match(str(config.get("url", "")))
+    return found[0] if found else ""
 
 
 def check_task(at: int, extractor: Mapping[str, Any], loader: Mapping[str, Any]) -> None:

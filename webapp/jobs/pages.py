@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from flask import Blueprint, Flask, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -12,11 +12,13 @@ from webapp import events
 from webapp.accounts.pages import local_path
 from webapp.dates import utcnow
 from webapp.engine.errors import EngineError
+from webapp.engine.preview import preview_table
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.guard import actor
 from webapp.jobs import operations as jobs
+from webapp.jobs.external.pages import shown_log
 from webapp.jobs.forms import JobForm, blame, find_mistakes, form_of
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, JobKind
 from webapp.jobs.schedules import describe, next_times
 from webapp.jobs.task_form import (
     TaskDraftForm,
@@ -98,7 +100,17 @@ def show(job_id: uuid.UUID) -> ResponseReturnValue:
         lines=browse_runs(actor(), RunFilter(job_id=job.id), limit=RUNS_SHOWN),
         rocket=rocket_of_job(job.id),
         seen=seen,
+        **_extras(job),
     )
+
+
+def _extras(job: Job) -> dict[str, Any]:
+    """What only jobs of this kind have on their page."""
+    from webapp.jobs.sync.pages import shown_streams  # which itself needs this module
+
+    if job.kind is JobKind.EXTERNAL:
+        return shown_log(job)
+    return shown_streams(job.id) if job.kind is JobKind.SYNC else {}
 
 
 @door.post("/jobs/<uuid:job_id>/run")
@@ -148,8 +160,6 @@ def delete(job_id: uuid.UUID) -> ResponseReturnValue:
 @door.get("/jobs/<uuid:job_id>/rows")
 def rows(job_id: uuid.UUID) -> ResponseReturnValue:
     """The first rows of the table that a task of the job loads, as they are now."""
-    from webapp.engine.preview import preview_table  # brings DuckDB, which most pages do without
-
     job = jobs.get_job(actor(), job_id)
     number = request.args.get("task", 1, type=int)
     task = next((task for task in job.tasks if task.position == number), None)
@@ -176,7 +186,12 @@ def new() -> ResponseReturnValue:
 @door.route("/jobs/<uuid:job_id>/edit", methods=["GET", "POST"])
 def edit(job_id: uuid.UUID) -> ResponseReturnValue:
     """The form of a job as it is."""
-    return _edit(jobs.get_job(actor(), job_id))
+    job = jobs.get_job(actor(), job_id)
+    if job.kind is JobKind.SYNC:
+        return redirect(url_for("syncs.edit", job_id=job.id), 303)
+    if job.kind is JobKind.EXTERNAL:
+        return redirect(url_for("external.edit", job_id=job.id), 303)
+    return _edit(job)
 
 
 def _edit(job: Job | None) -> ResponseReturnValue:
@@ -210,7 +225,7 @@ def _form_page(
         tasks=draw_tasks(tasks, errors or {}),
         errors=errors or {},
         zones=zones(),
-        **_departures(form.schedule.data, form.timezone.data),
+        **departures(form.schedule.data, form.timezone.data),
     )
 
 
@@ -225,10 +240,11 @@ def redraw_tasks() -> str:
 def preview_schedule() -> str:
     """When a schedule that is being typed would start."""
     asked = request.args
-    return render_template("jobs/_schedule.html", **_departures(asked.get("schedule"), asked.get("timezone")))
+    return render_template("jobs/_schedule.html", **departures(asked.get("schedule"), asked.get("timezone")))
 
 
-def _departures(text: str | None, timezone: str | None) -> dict[str, object]:
+def departures(text: str | None, timezone: str | None) -> dict[str, Any]:
+    """When a schedule would start, in words and instants, or what is wrong with it: what `_schedule.html` shows."""
     try:
         schedule = jobs.check_schedule(text, (timezone or "UTC").strip())
     except Invalid as error:

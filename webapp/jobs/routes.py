@@ -5,6 +5,7 @@ from typing import Any
 
 LONGEST = 255
 NOWHERE = "nowhere yet"
+ELSEWHERE = ("elsewhere", "reported here")  # a job that somebody else runs
 
 
 def name_source(extractor: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from webapp.live.browser import PageFeed, PageSocket, parse_topics
 from webapp.live.handover import take_over
 from webapp.live.hub import Hub
 from webapp.live.machine import JobFeed, JobSocket, Wanted
-from webapp.live.origins import is_allowed
+from webapp.origins import is_allowed
 
 
 def make_door(sock: Sock, settings: Settings, *, jobs: JobFeed, pages: PageFeed) -> Blueprint:

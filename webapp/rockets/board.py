@@ -17,7 +17,7 @@ from webapp.accounts.access import Actor
 from webapp.accounts.models import Membership, User
 from webapp.dates import rfc3339, utcnow
 from webapp.db import db
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, JobKind
 from webapp.rockets.models import Rocket, RocketHistory
 from webapp.rockets.operations import rockets_visible_to
 from webapp.rockets.states import Phase, RocketState
@@ -51,6 +51,7 @@ class Card:
     job_enabled: bool
     is_scheduled: bool
     is_sample: bool
+    is_external: bool
     phase_started_at: datetime
     departed: datetime | None
     arrives: datetime | None
@@ -75,7 +76,7 @@ class Card:
     @property
     def can_launch(self) -> bool:
         """Whether launching it makes sense where it is; what may be done is decided by the operation."""
-        return self.state is not RocketState.IN_FLIGHT and self.waits_since is None
+        return self.state is not RocketState.IN_FLIGHT and self.waits_since is None and not self.is_external
 
     @property
     def can_abort(self) -> bool:
@@ -249,7 +250,7 @@ def _as_rows(rockets: sa.Select[Rocket]) -> sa.Select[*tuple[Any, ...]]:
             *(Rocket.id, Rocket.number, Rocket.state, Rocket.phase, Rocket.source, Rocket.destination),
             *(Rocket.location, Rocket.job_id, Rocket.phase_started_at, Rocket.planned_seconds),
             *(Rocket.estimated_time, Rocket.counting_since, User.username),
-            *(Job.name, Job.is_enabled, Job.is_sample, Job.next_run_at, Job.schedule),
+            *(Job.name, Job.is_enabled, Job.is_sample, Job.kind, Job.next_run_at, Job.schedule),
         )
     )
 
@@ -300,6 +301,7 @@ def _card(row: BoardRow, strip: tuple[Mark, ...], failing_since: datetime | None
         job_enabled=bool(row.is_enabled),
         is_scheduled=row.next_run_at is not None,
         is_sample=bool(row.is_sample),
+        is_external=row.kind is JobKind.EXTERNAL,
         phase_started_at=row.phase_started_at,
         departed=departed,
         arrives=arrives,

@@ -16,8 +16,9 @@ from webapp import db as database
 from webapp.dates import utcnow
 from webapp.db import db
 from webapp.jobs import operations as jobs
-from webapp.jobs.models import Job
-from webapp.jobs.routes import route_of
+from webapp.jobs.models import Job, JobKind
+from webapp.jobs.routes import ELSEWHERE, route_of
+from webapp.jobs.sync import operations as sync
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
 from webapp.rockets.states import MOVES, Phase, ground, recall
@@ -27,6 +28,8 @@ from webapp.runs.chores import wire as wire_run_chores
 from webapp.runs.models import Run
 from webapp.runs.operations import RunMoved, RunNews
 from webapp.runs.states import RunState
+from webapp.runs.statuses import operations as statuses
+from webapp.runs.statuses.operations import JobNote
 from webapp.wake import CLOCK
 
 
@@ -36,6 +39,7 @@ def wire(app: Flask) -> None:
     jobs.job_changed.listen(follow_job)
     jobs.job_about_to_go.listen(retire_rocket)
     runs.run_news.listen(follow_runs)
+    statuses.job_noted.listen(follow_note)
     if rockets.write_announcements not in database.before_commit:
         # After the runs' news have moved the rockets, before the event log is written.
         database.before_commit.insert(database.before_commit.index(runs.tell_news) + 1, rockets.write_announcements)
@@ -83,6 +87,10 @@ def retire_rocket(job: Job) -> None:
 
 
 def _route_of(job: Job) -> tuple[str, str]:
+    if job.kind is JobKind.EXTERNAL:
+        return ELSEWHERE
+    if job.kind is JobKind.SYNC:
+        return sync.route_of(job)
     return route_of([(task.extractor, task.loader) for task in job.tasks])
 
 
@@ -127,7 +135,7 @@ def _follow(rocket: Rocket, moved: RunMoved, aloft: set[uuid.UUID]) -> None:
     """Follow one move; `aloft` are the runs of the job that are under way, kept up to date here."""
     run = moved.run
     if moved.to is RunState.RUNNING:
-        _launch(rocket, run)
+        _launch(rocket, moved)
         aloft.add(run.id)
     elif moved.was is RunState.RUNNING:
         aloft.discard(run.id)
@@ -143,8 +151,10 @@ def _follow(rocket: Rocket, moved: RunMoved, aloft: set[uuid.UUID]) -> None:
     rockets.announce([rocket])
 
 
-def _launch(rocket: Rocket, run: Run) -> None:
-    message = f"launched: run {run.number}, attempt {run.attempt}"
+def _launch(rocket: Rocket, moved: RunMoved) -> None:
+    run = moved.run
+    how = f"reported by {moved.reported_by}" if moved.reported_by else f"attempt {run.attempt}"
+    message = f"launched: run {run.number}, {how}"
     if rocket.phase is Phase.OUTBOUND:
         rockets.note(rocket, f"{message}, beside the one in flight", run_id=run.id)
     else:
@@ -157,22 +167,23 @@ def _come_down(rocket: Rocket, moved: RunMoved) -> None:
     """The last run under way ended, was given back, or failed and will be tried again."""
     run = moved.run
     if moved.to is RunState.SUCCEEDED:
-        travel(rocket, Phase.LANDED, _landing(run), run)
+        travel(rocket, Phase.LANDED, _landing(moved), run)
         rocket.planned_seconds = round(run.seconds or 0)
     elif moved.given_back:
-        rockets.enter(rocket, recall(rocket.phase), f"recalled: run {run.number} was given back", run_id=run.id)
+        why = f"set back to pending by {moved.reported_by}" if moved.reported_by else "given back"
+        rockets.enter(rocket, recall(rocket.phase), f"recalled: run {run.number} was {why}", run_id=run.id)
     else:
         travel(rocket, Phase.DESTROYED, _say_end(moved), run)
     if moved.to is RunState.QUEUED:
         travel(rocket, Phase.READY, f"fuelled: run {run.number} waits for its next attempt", run)
-    rocket.status = moved.to
+    rocket.status = RunState.QUEUED if moved.given_back else moved.to
     _stop_counting(rocket)
 
 
 def _say_end(moved: RunMoved) -> str:
     run = moved.run
     if moved.to is RunState.SUCCEEDED:
-        return _landing(run)
+        return _landing(moved)
     if moved.given_back:
         return "was given back"
     why = run.error_message or moved.to.value
@@ -194,7 +205,10 @@ def _drop(rocket: Rocket, moved: RunMoved) -> None:
         rocket.status = moved.to
 
 
-def _landing(run: Run) -> str:
+def _landing(moved: RunMoved) -> str:
+    run = moved.run
+    if moved.reported_by:
+        return f"landed: reported by {moved.reported_by}"
     rows = f"{run.rows_written:,} rows"
     return f"landed with doubt, {rows}: {run.doubt}" if run.doubt else f"landed: {rows}"
 
@@ -227,12 +241,28 @@ def _follow_progress(found: Mapping[uuid.UUID | None, Rocket], progressed: Seque
         rockets.announce([rocket])
 
 
-def travel(rocket: Rocket, target: Phase, message: str, run: Run) -> None:
+def follow_note(noted: JobNote) -> None:
+    """Something was said of a job that belongs into its rocket's history; a job that waits has its rocket fuelled."""
+    rocket = _rockets_of({noted.job_id}).get(noted.job_id)
+    if rocket is None:
+        return
+    if noted.waits and rocket.phase is not Phase.READY:
+        travel(rocket, Phase.READY, noted.text)
+    else:
+        rockets.note(rocket, noted.text)
+    if noted.waits:
+        rocket.status = RunState.QUEUED
+        _stop_counting(rocket)
+    rocket.updated_at = utcnow()
+    rockets.announce([rocket])
+
+
+def travel(rocket: Rocket, target: Phase, message: str, run: Run | None = None) -> None:
     """Bring the rocket to this phase by the shortest way in the table; the message belongs to the last step."""
     way = list(_shortest_way(rocket.phase, target))
     for phase in way:
         text = message if phase is target else _ON_THE_WAY[phase]
-        rockets.enter(rocket, phase, text, run_id=run.id)
+        rockets.enter(rocket, phase, text, run_id=run.id if run else None)
 
 
 _ON_THE_WAY = {

@@ -17,6 +17,7 @@ from webapp.db import db, insert_at_commit, wake_at_commit
 from webapp.errors import Conflict, NotFound
 from webapp.rockets.flightplan import FlightPlan, milestones_until, position_at
 from webapp.rockets.models import Rocket, RocketHistory
+from webapp.rockets.orchestrator import orchestrator
 from webapp.rockets.states import ForbiddenMove, Phase, RocketState, move, state_of
 from webapp.runs import operations as runs
 from webapp.runs.models import Run
@@ -195,7 +196,11 @@ def patch_rocket(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch) -> Rock
         return _patch_carrier(
             actor, carrier, patch
         )  # without a lock: runs are locked before their rockets, never after
-    rocket = find_to_change(actor, rocket_id)
+    return change_rocket(actor, find_to_change(actor, rocket_id), patch)
+
+
+def change_rocket(actor: Actor, rocket: Rocket, patch: RocketPatch) -> Rocket:
+    """Take what is reported of a rocket without a job, which the caller has found to change. Raises Conflict."""
     if patch.location is not None:
         rocket.location = patch.location
     if patch.estimated_time is not None:
@@ -249,7 +254,8 @@ def _set_time_left(rocket: Rocket, seconds: int) -> None:
 
 
 def _cancel_flight(actor: Actor, rocket: Rocket) -> None:
-    rocket.next_step_at, rocket.counting_since, rocket.estimated_time = None, None, 0
+    orchestrator().abort(rocket)
+    rocket.counting_since, rocket.estimated_time = None, 0
     if rocket.phase in IN_THE_AIR:
         enter(rocket, Phase.DESTROYED, f"flight cancelled by {actor.name}")
     else:
@@ -263,7 +269,7 @@ def trigger_rocket(actor: Actor, rocket_id: uuid.UUID) -> str:
     if carrier.job_id is not None:
         return str(runs.start_run(actor, carrier.job_id).id)  # without a lock: jobs are locked before their rockets
     rocket = find_to_change(actor, rocket_id, scope=Scope.JOBS_RUN)
-    if rocket.phase in IN_THE_AIR and rocket.next_step_at is not None:
+    if orchestrator().is_flying(rocket):
         raise Conflict("This rocket is in flight. Wait until it has landed, or cancel the flight.", code="IN_FLIGHT")
     if rocket.phase is Phase.DESTROYED:
         enter(rocket, Phase.PREPARING, f"rebuilt: triggered by {actor.name}")
@@ -279,9 +285,19 @@ def trigger_rocket(actor: Actor, rocket_id: uuid.UUID) -> str:
 
 
 def order_launch(rocket: Rocket) -> None:
-    """Put a rocket on its flight plan, from now, as a new flight."""
+    """Have a rocket flown, from now, as a new flight."""
+    rocket.airflow_dag_run_id = f"rocket_job_{rocket.id}_{utcnow():%Y%m%dT%H%M%S%f}"
+    orchestrator().launch(rocket)
+
+
+def leave_plan(rocket: Rocket) -> None:
+    """Take a rocket off its flight plan: it stays where it is until somebody acts."""
+    rocket.next_step_at, rocket.counting_since = None, None
+
+
+def follow_plan(rocket: Rocket) -> None:
+    """Put a rocket on its flight plan, from now."""
     now = utcnow()
-    rocket.airflow_dag_run_id = f"rocket_job_{rocket.id}_{now:%Y%m%dT%H%M%S%f}"
     rocket.phase_started_at = now
     rocket.next_step_at = now
     if rocket.phase in IN_THE_AIR:

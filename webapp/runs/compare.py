@@ -48,15 +48,36 @@ def _of_configuration(run: Run, good: Run) -> Iterator[Difference]:
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a configuration with dotted names; tasks are counted from 1."""
+    """The leaves of a configuration with dotted names; tasks are counted from 1, streams go by their names."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from flatten(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and value and all(_is_stream(item) for item in value):
+        for item in value:
+            yield from _of_stream(item)
     elif isinstance(value, list):
         for at, item in enumerate(value, start=1):
             yield from flatten(item, f"{name}.{at}")
     else:
-        yield name, value
+        # A length of time is 21600 seconds, not 21600.0; larger ones would lose their exponent.
+        yield name, int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _is_stream(item: Any) -> bool:
+    return isinstance(item, Mapping) and {"namespace", "name", "columns", "target", "mode", "write"} <= item.keys()
+
+
+def _of_stream(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A stream of a sync in two lines: how it is moved, and its columns."""
+    label = f"{plan['namespace']}.{plan['name']}" if plan["namespace"] else plan["name"]
+    target = ".".join(part for part in plan["target"].values() if part)
+    how = f"{plan['mode']} ({plan['write']})".replace("_", " ")
+    settings = (f"{key.replace('_', ' ')} {plan[key]}" for key in _SETTINGS if plan.get(key))
+    yield f"stream {label}", ", ".join([f"{how} to {target}", *settings])
+    yield f"columns of {label}", ", ".join(f"{column['name']} {column['type']}" for column in plan["columns"])
+
+
+_SETTINGS = ("cursor", "filter", "partition_regex", "renames", "refresh", "epoch")
 
 
 def _of_schema(run: Run, good: Run) -> Iterator[Difference]:

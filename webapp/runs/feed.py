@@ -57,13 +57,15 @@ def show_run(events: list[Event]) -> str:
 
 
 def show_log(events: list[Event]) -> str:
-    """The lines that came, the last MOST_LINES of them."""
+    """The lines that came, the last MOST_LINES of them; the first screen too when one says what the run waits for."""
     run_id = events[-1].subject_id
     assert run_id is not None
     first, last = events[0].payload["from"], events[-1].payload["to"]
     start = max(first, last - MOST_LINES + 1)
     lines = logs.lines_between(run_id, start, last)
-    return render_template("runs/_log_lines.html", run_id=run_id, lines=lines, left_out=start - first, first=first)
+    shown = render_template("runs/_log_lines.html", run_id=run_id, lines=lines, left_out=start - first, first=first)
+    run = _find(run_id) if any(map(logs.is_wait, lines)) else None
+    return shown + (render_template("runs/_now.html", now=screen.look_at_now(run)) if run else "")
 
 
 def show_row(events: list[Event]) -> str:

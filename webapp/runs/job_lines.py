@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from webapp.accounts.access import Actor
 from webapp.dates import utcnow
 from webapp.db import db
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, JobKind
 from webapp.jobs.operations import jobs_visible_to
-from webapp.jobs.routes import route_of
+from webapp.jobs.routes import ELSEWHERE, route_of
 from webapp.jobs.schedules import Schedule, describe, next_times, parse_schedule
+from webapp.jobs.sync import operations as sync
 from webapp.runs.marks import Mark, failing_since, last_marks
 from webapp.runs.models import Run
 from webapp.runs.states import ACTIVE_STATES, RunState
@@ -59,12 +60,15 @@ class JobLine:
     next_run_at: datetime | None
     is_enabled: bool
     is_sample: bool
+    is_external: bool
     marks: Sequence[Mark]
     failing_since: datetime | None
 
     @property
     def when(self) -> str:
         """The schedule in words."""
+        if self.is_external:
+            return "when it is reported"
         return describe(self.schedule)
 
     @property
@@ -116,7 +120,7 @@ def line_of_job(job_id: uuid.UUID) -> JobLine | None:
 
 
 def _line(job: Job, marks: Sequence[Mark], failing: datetime | None) -> JobLine:
-    source, destination = route_of([(task.extractor, task.loader) for task in job.tasks])
+    source, destination = _route_of(job)
     return JobLine(
         id=job.id,
         number=job.number,
@@ -127,6 +131,15 @@ def _line(job: Job, marks: Sequence[Mark], failing: datetime | None) -> JobLine:
         next_run_at=job.next_run_at if job.is_enabled else None,
         is_enabled=job.is_enabled,
         is_sample=job.is_sample,
+        is_external=job.kind is JobKind.EXTERNAL,
         marks=marks,
         failing_since=failing,
     )
+
+
+def _route_of(job: Job) -> tuple[str, str]:
+    if job.kind is JobKind.EXTERNAL:
+        return ELSEWHERE
+    if job.kind is JobKind.SYNC:
+        return sync.route_of(job)
+    return route_of([(task.extractor, task.loader) for task in job.tasks])

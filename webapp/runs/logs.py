@@ -1,19 +1,23 @@
 """Windows on a run's log: its newest lines, the lines around one of them, and what a search finds in all of it."""
 
+import json
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cache
 
 import sqlalchemy as sa
 
 from webapp.db import db
-from webapp.runs.models import LogChunk, Run
+from webapp.engine.locks import WAITING
+from webapp.runs.models import LogChunk, Run, RunStep
 from webapp.runs.operations import LEVELS
 
 WINDOW = 500
-_PLAIN = re.compile(r"[ !#-.0-\[\]-~]+")  # what JSON text holds as it is
+_WRITTEN = timedelta(seconds=2)  # lines and figures are written together, a little after they came
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,24 @@ def lines_between(run_id: uuid.UUID, first: int, last: int) -> list[Line]:
     return [line for chunk in db.session.scalars(query) for line in _lines(chunk) if first <= line.number <= last]
 
 
+def wait_of(run: Run) -> Line | None:
+    """The line that says what a run under way waits for, as long as nothing has come of the attempt since."""
+    query = sa.select(LogChunk).where(LogChunk.run_id == run.id, LogChunk.attempt == run.attempt)
+    chunk = db.session.scalar(query.order_by(LogChunk.first_line.desc()).limit(1))
+    line = list(_lines(chunk))[-1] if chunk is not None and chunk.lines else None
+    if line is None or not is_wait(line) or (run.progress_at and run.progress_at > line.at + _WRITTEN):
+        return None
+    later = sa.select(RunStep.position).where(
+        RunStep.run_id == run.id, RunStep.attempt == run.attempt, RunStep.started_at > line.at
+    )
+    return None if db.session.scalar(later.limit(1)) is not None else line
+
+
+def is_wait(line: Line) -> bool:
+    """Whether a line says what a run waits for: the engine's own words (`engine.locks.Patience`)."""
+    return line.message.startswith(WAITING)
+
+
 def log_as_text(run_id: uuid.UUID) -> Iterator[str]:
     """The whole log, a piece at a time, one line of text for each of its lines."""
     after = 0
@@ -125,10 +147,43 @@ def _chunks(run: Run, query: LogQuery) -> sa.Select[LogChunk]:
     chunks = sa.select(LogChunk).where(LogChunk.run_id == run.id, LogChunk.worst_level >= LEVELS.index(query.level))
     if query.attempt is not None:
         chunks = chunks.where(LogChunk.attempt == query.attempt)
-    if query.q and _PLAIN.fullmatch(query.q):
-        # Chunks without the text need not be read at all; what JSON would escape is looked for in the lines themselves.
-        chunks = chunks.where(sa.cast(LogChunk.lines, sa.Text).icontains(query.q, autoescape=True))
+    if stored := _as_stored(query.q):
+        # Chunks without the text need not be read at all; their lines are then looked at one by one.
+        chunks = chunks.where(sa.cast(LogChunk.lines, sa.Text).ilike(f"%{stored}%", escape="/"))
     return chunks
+
+
+def _as_stored(text: str) -> str:
+    """The longest part of a text of which it is sure how JSON writes it, as a pattern of LIKE, escaped by "/"."""
+    parts = [""]
+    for char in text:
+        spelling = _spelling(char)
+        if spelling is None:
+            parts.append("")
+        else:
+            parts[-1] += spelling
+    return max(parts, key=len)
+
+
+def _spelling(char: str) -> str | None:
+    """How JSON writes a character in either case, with _ for digits that differ; None where no pattern can say it."""
+    if char.isascii():
+        return re.sub("[%_/]", r"/\g<0>", json.dumps(char)[1:-1])
+    fold = char.casefold()
+    if len(fold) > 1 or fold.isascii():
+        return None
+    spellings = [json.dumps(kin)[1:-1] for kin in (fold, *_capitals().get(fold, ()))]
+    return "".join(digits[0] if len(set(digits)) == 1 else "_" for digits in zip(*spellings, strict=True))
+
+
+@cache
+def _capitals() -> dict[str, list[str]]:
+    """The characters that a search takes for another one, by that: mostly its capital, for some letters more."""
+    found: dict[str, list[str]] = {}
+    for char in map(chr, range(0x80, sys.maxunicode + 1)):
+        if (fold := char.casefold()) != char:
+            found.setdefault(fold, []).append(char)
+    return found
 
 
 def _stream(query: sa.Select[LogChunk]) -> Iterable[LogChunk]:

@@ -8,9 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.config import Executor
 from webapp.db import Base, BigNumber, Row, enum_column
 from webapp.runs.states import RunState
 from webapp.secrets import EncryptedJSON
+
+#: Stands where a worker's name stands while it holds a run: this one is flown elsewhere, and only reported here.
+REPORTED = "reported"
 
 
 class Trigger(StrEnum):
@@ -26,7 +30,7 @@ class Run(Row):
     __tablename__ = "run"
     __table_args__ = (
         sa.UniqueConstraint("job_id", "scheduled_for"),
-        sa.Index("ix_run_state_available_at_number", "state", "available_at", "number"),
+        sa.Index("ix_run_state_executor_available_at_number", "state", "executor", "available_at", "number"),
         sa.Index("ix_run_job_id_number", "job_id", "number"),
         sa.Index("ix_run_job_id_state", "job_id", "state"),
         sa.Index("ix_run_project_id_number", "project_id", "number"),
@@ -42,6 +46,9 @@ class Run(Row):
     spec: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON, deferred=True)  # large, and rarely looked at
 
     # the queue
+    executor: Mapped[Executor] = mapped_column(enum_column(Executor), default=Executor.LOCAL)
+    dag_run_id: Mapped[str | None] = mapped_column(sa.String(250))  # of the last attempt that was handed to Airflow
+    waits_because: Mapped[str | None] = mapped_column(sa.Text)  # why it has not been started elsewhere
     available_at: Mapped[datetime]
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int] = mapped_column(default=1)
@@ -74,6 +81,15 @@ class Run(Row):
     def is_finished(self) -> bool:
         """Whether nothing more will happen to this run."""
         return self.state.is_final
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether somebody else flies this run and reports it here: no worker has to do with it."""
+        return self.lease_owner == REPORTED
+
+    def hold_for_reports(self) -> None:
+        """Keep the run from workers, for good: it is flown elsewhere."""
+        self.lease_owner = REPORTED
 
     @property
     def seconds(self) -> float | None:

@@ -3,7 +3,7 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +13,14 @@ from flask import current_app
 from webapp import db as database
 from webapp import events
 from webapp.accounts.access import Actor, Scope
-from webapp.config import Role, Settings
+from webapp.config import Executor, Role, Settings
 from webapp.dates import rfc3339, utcnow
 from webapp.db import db, wake_at_commit
+from webapp.engine.sync.plan import StreamStatus
 from webapp.errors import Conflict, NotFound
 from webapp.jobs import operations as jobs
-from webapp.jobs.models import Job
+from webapp.jobs.models import ExecutorChoice, Job, JobKind
+from webapp.jobs.sync.plans import Wish, sync_of
 from webapp.notices import Notice
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Trigger, Worker
 from webapp.runs.states import ACTIVE_STATES, RunState, move
@@ -32,13 +34,15 @@ WORKER_SILENT_SECONDS = 10
 class RunMoved:
     """A run changed its state from `was` (None: it is new) to `to`; by the time this is told it may have moved on.
 
-    `given_back`: nothing went wrong, its worker could not go on with it.
+    `given_back`: nothing went wrong, its worker could not go on with it. `reported_by` is who reported a run that is
+    flown elsewhere, empty for one that is executed here.
     """
 
     run: Run
     was: RunState | None
     to: RunState
     given_back: bool = False
+    reported_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,12 +208,20 @@ def why_it_waits(run: Run) -> str | None:
     if run.available_at > now:
         left = int((run.available_at - now).total_seconds()) + 1
         return f"Attempt {run.attempt + 1} of {run.max_attempts} starts in {left} s, because the last one failed."
+    if run.executor is Executor.AIRFLOW:
+        return run.waits_because or _wait_for_airflow()
     queue = look_at_queue()
     if not queue.workers_alive:
         return "No worker is alive, so nothing can start. Start the stack with `make run`, or a worker beside it."
     if _running_of(run.job_id) >= _limit_of(run.job_id):
         return "Waits for the run of the same job that is under way."
     return f"Waits for a free worker: {queue.workers_busy} of {queue.slots} places are busy."
+
+
+def _wait_for_airflow() -> str:
+    if not settings().airflow_url:
+        return "It is to be executed by Apache Airflow, but AIRFLOW_URL is not set."
+    return "Waits to be handed to Apache Airflow."
 
 
 def _running_of(job_id: uuid.UUID) -> int:
@@ -224,17 +236,25 @@ def _limit_of(job_id: uuid.UUID) -> int:
 # --- asking for work --------------------------------------------------------------------------------------------------
 
 
-def start_run(actor: Actor, job_id: uuid.UUID, *, retry_of: Run | None = None, first_task: int = 1) -> Run:
-    """Queue a run of this job now. Raises NotFound, NotAllowed."""
+def start_run(
+    actor: Actor, job_id: uuid.UUID, *, retry_of: Run | None = None, first_task: int = 1, wish: Wish | None = None
+) -> Run:
+    """Queue a run of this job now, of a sync job with what is special about it. Raises NotFound, NotAllowed."""
     job = jobs.hold_job(actor, job_id)
     actor.require(Role.OPERATOR, job.project_id, Scope.JOBS_RUN, what="Job")
-    run = new_run(job, trigger=Trigger.MANUAL, asked_by=actor.name)
+    if job.kind is JobKind.EXTERNAL:
+        raise Conflict("This job is run elsewhere: it starts when RUNNING is reported of it.", code="EXTERNAL_JOB")
+    run = new_run(job, trigger=Trigger.MANUAL, asked_by=actor.name, wish=wish)
+    if problem := run.spec.get("sync", {}).get("problem"):
+        raise Conflict(f"{problem['message']} {problem['fix']}", code="NOT_READY")
     if retry_of is not None:
         run.retry_of, run.first_task = retry_of.id, first_task
     return add_run(run)
 
 
-def new_run(job: Job, *, trigger: Trigger, asked_by: str, scheduled_for: datetime | None = None) -> Run:
+def new_run(
+    job: Job, *, trigger: Trigger, asked_by: str, scheduled_for: datetime | None = None, wish: Wish | None = None
+) -> Run:
     """A run of this job as it is defined now, not yet added to the queue."""
     now = utcnow()
     return Run(
@@ -245,7 +265,8 @@ def new_run(job: Job, *, trigger: Trigger, asked_by: str, scheduled_for: datetim
         trigger=trigger,
         triggered_by_name=asked_by,
         scheduled_for=scheduled_for,
-        spec=spec_of(job),
+        spec=spec_of(job, wish),
+        executor=_executor_of(job),
         available_at=now,
         attempt=0,
         max_attempts=job.max_attempts,
@@ -253,6 +274,11 @@ def new_run(job: Job, *, trigger: Trigger, asked_by: str, scheduled_for: datetim
         created_at=now,
         updated_at=now,
     )
+
+
+def _executor_of(job: Job) -> Executor:
+    """Who executes a run of this job, as it is set now."""
+    return settings().executor if job.executor is ExecutorChoice.DEFAULT else Executor(job.executor.value)
 
 
 def add_run(run: Run) -> Run:
@@ -264,9 +290,11 @@ def add_run(run: Run) -> Run:
     return run
 
 
-def spec_of(job: Job) -> dict[str, Any]:
+def spec_of(job: Job, wish: Wish | None = None) -> dict[str, Any]:
     """What a run executes: the job's definition as it is now, so that later edits do not touch the run."""
+    work = {"sync": sync_of(job, wish)} if job.kind is JobKind.SYNC else {}
     return {
+        **work,
         "job_name": job.name,
         "kind": job.kind.value,
         "job_version": job.version,
@@ -282,8 +310,20 @@ def retry_run(actor: Actor, run_id: uuid.UUID, *, from_failed_step: bool = False
     run = get_run(actor, run_id)
     if not run.is_finished:
         raise Conflict(f"This run is {run.state}; cancel it first.", code="RUN_NOT_FINISHED")
+    if "sync" in run.spec:
+        wish = _wish_again(run, only_failed=from_failed_step)
+        return start_run(actor, run.job_id, retry_of=run, wish=wish)
     first_task = _failed_task(run) if from_failed_step else 1
     return start_run(actor, run.job_id, retry_of=run, first_task=first_task)
+
+
+def _wish_again(run: Run, *, only_failed: bool) -> Wish:
+    """What was special about the run; of its streams those that did not land, if asked."""
+    wish = Wish.from_json(run.spec["sync"].get("wish", {}))
+    receipts = [step.facts["stream"] for step in steps_of(run) if "stream" in step.facts]
+    landed = {receipt["stream"] for receipt in receipts if receipt["status"] == StreamStatus.LANDED}
+    left = tuple(receipt["stream"] for receipt in receipts if receipt["stream"] not in landed)
+    return replace(wish, streams=left) if only_failed and left and not wish.restore else wish
 
 
 def _failed_task(run: Run) -> int:
@@ -304,6 +344,8 @@ def request_cancel(actor: Actor, run_id: uuid.UUID) -> Run:
         run.cancel_requested_at, run.cancel_requested_by = utcnow(), actor.name
         if run.state is RunState.QUEUED:
             end_unstarted(run, RunState.CANCELLED, f"cancelled by {actor.name}")
+        elif run.is_reported:
+            end_reported(run, RunState.CANCELLED, by=actor.name, is_report=False)
         db.session.flush()  # the caller shows when it changed
         wake_at_commit(RUNS)
         events.record("run.changed", project_id=run.project_id, subject_id=run.id, payload={"job_id": str(run.job_id)})
@@ -318,14 +360,28 @@ def end_unstarted(run: Run, to: RunState, reason: str) -> None:
     announce([RunMoved(run, was, to)])
 
 
+def end_reported(run: Run, to: RunState, *, by: str, given_back: bool = False, is_report: bool = True) -> None:
+    """End a run that is flown elsewhere, as was reported, or as was asked for here.
+
+    `given_back`: it goes back to pending.
+    """
+    was, run.state, run.finished_at = run.state, move(run.state, to), utcnow()
+    if to is not RunState.SUCCEEDED:
+        said = "reported as failed" if to is RunState.FAILED else "cancelled"
+        run.error_message = f"{'set back to pending' if given_back else said} by {by}"
+    db.session.flush()  # listeners read it back in bulk
+    announce([RunMoved(run, was, to, given_back=given_back, reported_by=by if is_report else "")])
+
+
 def stop_runs_of(job: Job) -> None:
-    """Refuse to let a job go while a run of it is under way; drop what only waits.
+    """Refuse to let a job go while a run of it is under way here; drop what only waits, or is flown elsewhere.
 
     The runs are locked: one that is being claimed at this moment is waited for, and rows are locked in the order in
     which everybody locks them.
     """
     active = sa.select(Run.state).where(Run.job_id == job.id, Run.state.in_(ACTIVE_STATES)).order_by(Run.number)
-    if RunState.RUNNING in db.session.scalars(active.with_for_update()).all():
+    states = db.session.scalars(active.with_for_update()).all()
+    if RunState.RUNNING in states and job.kind is not JobKind.EXTERNAL:
         raise Conflict("A run of this job is under way. Cancel it first.", code="JOB_RUNNING")
 
 
@@ -385,4 +441,6 @@ def describe_trigger(run: Run) -> str:
     """Who or what asked for the run, in words."""
     if run.trigger is Trigger.SCHEDULER:
         return f"schedule, for {rfc3339(run.scheduled_for)}"
+    if run.is_reported:
+        return f"flown elsewhere, reported by {run.triggered_by_name}"
     return f"retry asked for by {run.triggered_by_name}" if run.retry_of else f"started by {run.triggered_by_name}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from webapp import events
 from webapp.db import reading
-from webapp.errors import Conflict
+from webapp.errors import Conflict, NotFound
 from webapp.guard import actor
 from webapp.jobs import operations as jobs
 from webapp.live import renderers_of
@@ -21,16 +21,19 @@ from webapp.runs.compare import flatten
 from webapp.runs.models import Trigger
 from webapp.runs.operations import LEVELS
 from webapp.runs.states import RunState
+from webapp.runs.statuses import log
 
 door = Blueprint("runs", __name__)
 
 MAXIMUM_NUMBER = 2**62
+STREAMS_SHOWN = 100
 
 
 def wire(app: Flask) -> None:
     """Attach the pages and what keeps them up to date."""
     app.register_blueprint(door)
     runs.run_news.listen(samples.keep_samples)
+    log.wire()
     renderers = renderers_of(app)
     renderers.register("run.logged", feed.log_of, feed.show_log)
     renderers.register("run.", feed.page_of, feed.show_run)
@@ -115,6 +118,39 @@ def show(run_id: uuid.UUID) -> ResponseReturnValue:
         configuration=list(flatten(runs.shown_spec(run))),
         trigger=runs.describe_trigger(run),
         seen=seen,
+    )
+
+
+@door.get("/runs/<uuid:run_id>/waits")
+def show_waits(run_id: uuid.UUID) -> ResponseReturnValue:
+    """What the run waits for: a fragment that its page asks for while it is queued. Nothing once it moves."""
+    run = runs.get_run(actor(), run_id)
+    if run.state is not RunState.QUEUED:
+        return "", 204
+    return render_template("runs/_waits.html", now=screen.look_at_now(run))
+
+
+@door.get("/runs/<uuid:run_id>/streams")
+def show_streams(run_id: uuid.UUID) -> ResponseReturnValue:
+    """All streams of a sync run, by name and status."""
+    run = runs.get_run(actor(), run_id)
+    flight = screen.look_at_picture(run).flight
+    if flight is None:
+        raise NotFound("This run moves no streams.")
+    q, status = request.args.get("q", "").strip()[:200], request.args.get("status", "")
+    page = max(1, request.args.get("page", 1, type=int))
+    found = [line for line in flight.every if q.casefold() in line.name.casefold() and status in ("", line.status)]
+    return render_template(
+        "runs/streams.html",
+        run=run,
+        job_name=screen.job_name_of(run),
+        flight=flight,
+        lines=found[(page - 1) * STREAMS_SHOWN : page * STREAMS_SHOWN],
+        found=len(found),
+        page=page,
+        pages=max(1, -(-len(found) // STREAMS_SHOWN)),
+        q=q,
+        status=status,
     )
 
 

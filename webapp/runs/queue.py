@@ -17,10 +17,13 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.orm import undefer
 
 from webapp import events
-from webapp.config import Settings
+from webapp.config import Executor, Settings
 from webapp.dates import utcnow
-from webapp.db import db, insert_at_commit, is_postgresql, wake_at_commit
+from webapp.db import db, insert_at_commit, wake_at_commit
+from webapp.engine.sync.plan import StreamStatus
 from webapp.jobs.models import Job
+from webapp.jobs.sync.states import keep_receipts
+from webapp.runs.messages import Lease, Outcome, Step, Totals
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Worker
 from webapp.runs.operations import LEVELS, RunMoved, announce, announce_later, announce_progress, end_unstarted
 from webapp.runs.states import RunState, move
@@ -30,62 +33,6 @@ CLAIM_LOCK = 7_203_003
 CLAIM_ROUNDS = 32
 LOST_WORKER_ATTEMPTS = 3  # a run is tried at least this often when it is its workers that get lost
 LONGEST_RETRY_DELAY = 3600.0
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Rows and bytes of several tasks together."""
-
-    rows_read: int = 0
-    rows_written: int = 0
-    rows_found: int = 0
-    bytes_read: int = 0
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to execute a run, and what to execute: the tasks from `first_task` on; `done` came of those before."""
-
-    run_id: uuid.UUID
-    job_id: uuid.UUID
-    token: int
-    attempt: int
-    first_task: int
-    spec: Mapping[str, Any]
-    done: Totals = Totals()
-
-
-@dataclass
-class Step:
-    """A step as a child reports it."""
-
-    position: int
-    task: int
-    name: str
-    started_at: datetime
-    finished_at: datetime | None = None
-    outcome: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended: "succeeded", "failed", "cancelled" or "lost", and what is known of it."""
-
-    name: str
-    message: str | None = None
-    origin: str | None = None
-    kind: str | None = None
-    fix: str | None = None
-    permanent: bool = False
-    rows_read: int = 0
-    rows_written: int = 0
-    rows_found: int | None = None
-    bytes_read: int = 0
-    doubt: str | None = None
-    cpu_seconds: float | None = None
-    peak_memory_mb: float | None = None
-    began: datetime | None = None
 
 
 @dataclass
@@ -111,11 +58,8 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     """Take up to `limit` runs that are due, oldest first, never more of a job at once than its concurrency limit."""
     if limit <= 0:
         return []
-    if is_postgresql():
-        # One claimer at a time: two who count the running runs of a job at once would both take its last place.
-        db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
-    now = utcnow()
     places = _places_taken()
+    now = utcnow()
     claimed: list[Run] = []
     for _ in range(CLAIM_ROUNDS):
         wanted = limit - len(claimed)
@@ -125,7 +69,7 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
             break
     db.session.flush()
     announce_later(run.id for run in claimed)
-    return [_lease(run) for run in claimed]
+    return [lease_of(run) for run in claimed]
 
 
 def announce_claims(leases: Sequence[Lease]) -> None:
@@ -157,12 +101,16 @@ class Places:
 
 
 def _places_taken() -> dict[uuid.UUID, Places]:
-    """The jobs with runs under way."""
+    """The jobs with runs under way, which nobody else counts until the unit of work ends.
+
+    One claimer at a time: two who count the running runs of a job at once would both take its last place.
+    """
     query = (
         sa.select(Run.job_id, Job.concurrency_limit, sa.func.count())
         .join(Job, Job.id == Run.job_id)
         .where(Run.state == RunState.RUNNING)
         .group_by(Run.job_id, Job.concurrency_limit)
+        .execution_options(led_by=f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})")
     )
     return {job_id: Places(limit, taken) for job_id, limit, taken in db.session.execute(query)}
 
@@ -172,7 +120,7 @@ def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> lis
     query = (
         sa.select(Run, Job.concurrency_limit)
         .join(Job, Job.id == Run.job_id)
-        .where(Run.state == RunState.QUEUED, Run.available_at <= now)
+        .where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL, Run.available_at <= now)
         .order_by(Run.available_at, Run.number)
         .limit(limit)
         .with_for_update(of=Run, skip_locked=True)
@@ -207,18 +155,46 @@ def _take(run: Run, worker: str, now: datetime, places: dict[uuid.UUID, Places],
     if run.state is not RunState.QUEUED or places[run.job_id].are_full:
         return False
     places[run.job_id].taken += 1
-    run.state = move(run.state, RunState.RUNNING)
-    run.lease_owner, run.lease_token = worker, run.lease_token + 1
-    run.lease_until = now + timedelta(seconds=settings.lease_seconds)
-    run.attempt += 1
-    run.started_at = run.started_at or now
-    run.progress_at = now
+    _begin_attempt(run, worker, now, settings.lease_seconds)
     return True
 
 
-def _lease(run: Run) -> Lease:
+def _begin_attempt(run: Run, holder: str, now: datetime, lease_seconds: float) -> None:
+    run.state = move(run.state, RunState.RUNNING)
+    run.lease_owner, run.lease_token = holder, run.lease_token + 1
+    run.lease_until = now + timedelta(seconds=lease_seconds)
+    run.attempt += 1
+    run.started_at = run.started_at or now
+    run.progress_at = now
+
+
+def claim_elsewhere(run: Run, holder: str, *, lease_seconds: float) -> Lease | None:
+    """Give this queued run, which the caller has locked, to a holder that is no worker of ours, and announce it.
+
+    None when as many runs of its job are under way as may be.
+    """
+    places = _places_taken().get(run.job_id)
+    if places is not None and places.are_full:
+        return None
+    _begin_attempt(run, holder, utcnow(), lease_seconds)
+    db.session.flush()
+    announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING)])
+    return lease_of(run)
+
+
+def lease_of(run: Run) -> Lease:
+    """The lease under which this run is executed now."""
     done = _totals_before(run) if run.attempt > 1 and run.first_task > 1 else Totals()
-    return Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, run.spec, done)
+    landed = _landed_before(run) if run.attempt > 1 and "sync" in run.spec else ()
+    return Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, run.spec, done, landed)
+
+
+def _landed_before(run: Run) -> list[Mapping[str, Any]]:
+    """The receipts of the streams that landed in earlier attempts: what is committed is not moved again."""
+    query = sa.select(RunStep.facts).where(RunStep.run_id == run.id, RunStep.outcome == "succeeded")
+    receipts = [facts["stream"] for facts in db.session.scalars(query) if "stream" in facts]
+    landed = {receipt["stream"]: receipt for receipt in receipts if receipt["status"] == StreamStatus.LANDED}
+    return list(landed.values())
 
 
 def _totals_before(run: Run) -> Totals:
@@ -232,7 +208,8 @@ def look_ahead() -> tuple[bool, datetime | None]:
     """Whether a queued run is due, and when the next one that still waits for its time will be."""
     now = utcnow()
     first = sa.func.min(Run.available_at)
-    query = sa.select(first, first.filter(Run.available_at > now)).where(Run.state == RunState.QUEUED)
+    here = (Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL)
+    query = sa.select(first, first.filter(Run.available_at > now)).where(*here)
     earliest, later = db.session.execute(query).one()
     return earliest is not None and earliest <= now, later
 
@@ -352,6 +329,9 @@ def _write_steps(run: Run, report: Report) -> None:
             db.session.add(row)
         row.name, row.started_at, row.finished_at = step.name, step.started_at, step.finished_at
         row.outcome, row.facts = step.outcome, step.facts
+    receipts = [step.facts["stream"] for step in report.steps.values() if "stream" in step.facts]
+    if receipts:
+        keep_receipts(run.job_id, run.id, report.lease.spec, receipts)
 
 
 def _write_progress(run: Run, progress: tuple[int, int, int, float | None]) -> None:

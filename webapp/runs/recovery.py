@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from webapp.dates import utcnow
 from webapp.db import db, wake_at_commit
-from webapp.runs.models import Run, RunSample, RunStep, Worker
+from webapp.runs.messages import Lease, Outcome
+from webapp.runs.models import REPORTED, Run, RunSample, RunStep, Worker
 from webapp.runs.operations import RunMoved, announce, end_unstarted
-from webapp.runs.queue import Lease, Outcome, Report, end_attempt, write_lines
+from webapp.runs.queue import Report, end_attempt, write_lines
 from webapp.runs.states import RunState, move
 from webapp.wake import RUNS
 
@@ -43,7 +44,7 @@ def _take_back_all(numbers: Sequence[int], now: datetime) -> None:
     moves = []
     for run in db.session.scalars(query):
         if _is_lost(run.lease_owner, run.lease_until, now):  # its worker may have been heard between look and lock
-            _take_back(run)
+            take_back(run, "The worker that executed this run was lost; what this attempt had not committed is gone.")
             moves.append(RunMoved(run, RunState.RUNNING, run.state))
     db.session.flush()
     announce(moves)
@@ -51,6 +52,8 @@ def _take_back_all(numbers: Sequence[int], now: datetime) -> None:
 
 
 def _is_lost(owner: str | None, until: datetime | None, now: datetime) -> bool:
+    if owner == REPORTED:
+        return False
     return until is None or until < now or is_dead_here(owner or "")
 
 
@@ -80,10 +83,10 @@ def _machine() -> str:
     return blake2b(f"{boot}{space}".encode(), digest_size=4).hexdigest()
 
 
-def _take_back(run: Run) -> None:
-    line = "The worker that executed this run was lost; what this attempt had not committed is gone."
+def take_back(run: Run, why: str) -> None:
+    """Void the lease of a run, which the caller has locked and announces: it is tried again, if it may be."""
     report = Report(Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, {}))
-    report.lines.append((utcnow().isoformat(), "warning", "", line))
+    report.lines.append((utcnow().isoformat(), "warning", "", why))
     write_lines(run, report)
     run.lease_token += 1  # what the lost worker may still send is void
     end_attempt(run, Outcome("lost", message="its worker was lost", origin="platform", kind="transient"))

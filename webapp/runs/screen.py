@@ -11,14 +11,17 @@ from webapp.dates import utcnow
 from webapp.db import db
 from webapp.jobs.models import Job
 from webapp.jobs.routes import name_destination, name_source
+from webapp.runs import logs
 from webapp.runs import operations as runs
 from webapp.runs.compare import Difference, differences, last_good_run
 from webapp.runs.marks import Mark, last_marks
 from webapp.runs.models import Run, RunAttempt, RunStep
 from webapp.runs.samples import rate_points
 from webapp.runs.states import RunState
+from webapp.runs.streams import Flight, flight_of
 
 TREND_LENGTH = 30
+MOST_BARS = 40  # more streams than that are told by their strips alone
 
 #: Whose fault it is, in words that answer "is it my fault?".
 ORIGINS = {
@@ -86,6 +89,7 @@ class Picture:
     seconds: float
     tasks: list[TaskLine]
     points: list[tuple[int, int]]
+    flight: Flight | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def look_at_now(run: Run) -> Now:
     retries_at = run.available_at if run.state is RunState.QUEUED and run.available_at > utcnow() else None
     return Now(
         run=run,
-        waits_for=None if retries_at else runs.why_it_waits(run),  # a countdown says it better
+        waits_for=None if retries_at else runs.why_it_waits(run) or _held_up(run),  # a countdown says it better
         since=_since(run),
         retries_at=retries_at,
         origin=ORIGINS.get(run.error_origin or ""),
@@ -119,6 +123,12 @@ def look_at_now(run: Run) -> Now:
         rate=points[-1][1] if points else None,
         mean_rate=_mean_rate(run),
     )
+
+
+def _held_up(run: Run) -> str | None:
+    """What a run that has begun waits for, by its own log."""
+    line = logs.wait_of(run) if run.state is RunState.RUNNING else None
+    return f"Begun, and {line.message}." if line else None
 
 
 def _since(run: Run) -> datetime:
@@ -148,13 +158,16 @@ def look_at_picture(run: Run, *, attempt: int | None = None) -> Picture:
     chosen = attempt or run.attempt
     steps = runs.steps_of(run, attempt=chosen)
     began, until = _span(run, chosen)
+    flight = flight_of(run, steps, ORIGINS)
+    drawn = steps if flight is None or flight.total <= MOST_BARS else [step for step in steps if not step.facts]
     return Picture(
         run=run,
         attempt=chosen,
-        bars=_bars(steps, began, _status_of(run, chosen)),
+        bars=_bars(drawn, began, _status_of(run, chosen)),
         seconds=(until - began).total_seconds(),
         tasks=_tasks(run, steps),
         points=rate_points(run, chosen),
+        flight=flight,
     )
 
 

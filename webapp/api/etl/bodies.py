@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict, StringC
 from webapp.api.bodies import check, read_json
 from webapp.api.fields import Flag, Line, Name, Prose, WholeNumber
 from webapp.errors import Invalid
-from webapp.jobs.models import JobKind, Missed, Overlap
+from webapp.jobs.models import ExecutorChoice, JobKind, Missed, Overlap
 from webapp.jobs.operations import MAXIMUM_DESCRIPTION, JobDraft, TaskDraft
 from webapp.jobs.schedules import MANUAL
 
@@ -39,6 +39,7 @@ class Options(BaseModel):
     retry_delay_seconds: Seconds | None = None
     timeout_seconds: Seconds | None = None
     no_progress_seconds: Seconds | None = None
+    executor: ExecutorChoice | None = None
     job_type: JobKind = JobKind.ETL
 
 
@@ -76,14 +77,14 @@ class JobChange(Options):
     tasks: list[TaskBody] | None = None
 
 
-def read_new_job() -> tuple[JobDraft, bool]:
-    """The job in the request's body, and whether it came in contract 003's words. Raises Invalid, 400, 415."""
+def read_new_job() -> tuple[JobDraft, JobKind, bool]:
+    """The job in the body, its kind, and whether it came in contract 003's words. Raises Invalid, 400, 415."""
     body = read_json()
     if isinstance(body, dict) and "name" in body and "job_name" not in body:
         new = check(IceCubeJob, body, where="body")
-        return _draft(new, name=new.name, is_enabled=new.enabled, tasks=new.tasks), True
+        return _draft(new, name=new.name, is_enabled=new.enabled, tasks=new.tasks), new.job_type, True
     etl = check(EtlJob, body, where="body")
-    return _draft(etl, name=etl.job_name, is_enabled=etl.is_active, tasks=etl.tasks), False
+    return _draft(etl, name=etl.job_name, is_enabled=etl.is_active, tasks=etl.tasks), etl.job_type, False
 
 
 def read_job_change() -> JobDraft:
@@ -98,8 +99,8 @@ def read_job_change() -> JobDraft:
 
 
 def _draft(body: Any, *, name: str | None, is_enabled: bool | None, tasks: list[TaskBody] | None) -> JobDraft:
-    if body.job_type is not JobKind.ETL:
-        raise Invalid(f"Jobs of the type {body.job_type} cannot be made here, only etl.", field="job_type")
+    if body.job_type not in (JobKind.ETL, JobKind.EXTERNAL):
+        raise Invalid(f"Jobs of the type {body.job_type} cannot be made here, only etl and external.", field="job_type")
     return JobDraft(
         name=name,
         description=(body.description or "") if "description" in body.model_fields_set else None,
@@ -113,5 +114,6 @@ def _draft(body: Any, *, name: str | None, is_enabled: bool | None, tasks: list[
         retry_delay_seconds=body.retry_delay_seconds,
         timeout_seconds=body.timeout_seconds,
         no_progress_seconds=body.no_progress_seconds,
+        executor=body.executor,
         tasks=None if tasks is None else tuple(TaskDraft(task.extractor_config, task.loader_config) for task in tasks),
     )

@@ -1,12 +1,13 @@
 """Contract 001's jobs: define, look, change, delete, start, and when they will start by themselves."""
 
+import uuid
 from typing import Annotated
 
-from flask import Response
+from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from webapp import guard
-from webapp.api.bodies import answer, read_body
+from webapp.api.bodies import answer, check, read_body, read_json
 from webapp.api.etl.blueprint import door, path_id
 from webapp.api.etl.bodies import read_job_change, read_new_job
 from webapp.api.etl.words import show_job, show_job_in_full, show_run
@@ -14,6 +15,8 @@ from webapp.api.fields import Line
 from webapp.dates import utcnow
 from webapp.jobs import operations as jobs
 from webapp.jobs.schedules import Schedule, describe, next_times
+from webapp.jobs.sync.operations import get_sync
+from webapp.jobs.sync.plans import Wish, check_wish
 from webapp.runs import operations as runs
 
 
@@ -27,6 +30,12 @@ class SchedulePreview(BaseModel):
     count: Annotated[int, Field(ge=1, le=50, strict=True)] = 5
 
 
+class ChosenStreams(BaseModel):
+    """The streams of a sync job that shall be moved now, by their names with their namespaces."""
+
+    streams: Annotated[list[Line], Field(min_length=1, max_length=10_000)]
+
+
 @door.get("/jobs")
 def list_jobs() -> Response:
     """All jobs of the visitor's projects, oldest first, a bare array."""
@@ -36,8 +45,8 @@ def list_jobs() -> Response:
 @door.post("/jobs")
 def create_job() -> Response:
     """The new job without its tasks; 200 for a body in contract 001's words, 201 for one in contract 003's."""
-    draft, in_icecube_words = read_new_job()
-    job = jobs.create_job(guard.actor(), draft)
+    draft, kind, in_icecube_words = read_new_job()
+    job = jobs.create_job(guard.actor(), draft, kind=kind)
     return answer(show_job(job), 201 if in_icecube_words else 200)
 
 
@@ -65,8 +74,20 @@ def delete_job(job_id: str) -> Response:
 
 @door.post("/jobs/<job_id>/run")
 def run_job(job_id: str) -> Response:
-    """200 with the run, which is queued."""
-    return answer(show_run(runs.start_run(guard.actor(), path_id(job_id, name="job_id"))))
+    """200 with the run, which is queued; of a sync job with only the `streams` that the body names, if it does."""
+    found = path_id(job_id, name="job_id")
+    wish = _wish(found) if request.mimetype == "application/json" and request.get_data(cache=True) else None
+    return answer(show_run(runs.start_run(guard.actor(), found, wish=wish)))
+
+
+def _wish(job_id: uuid.UUID) -> Wish | None:
+    """What the body asks for besides a plain run; bodies that name no streams mean nothing, as ever."""
+    body = read_json()
+    if not isinstance(body, dict) or "streams" not in body:
+        return None
+    wish = Wish(streams=tuple(check(ChosenStreams, body, where="body").streams))
+    check_wish(get_sync(guard.actor(), job_id), wish)
+    return wish
 
 
 @door.get("/jobs/<job_id>/schedule")

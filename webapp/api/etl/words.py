@@ -33,6 +33,7 @@ def show_job(job: Job) -> dict[str, Any]:
         "retry_delay_seconds": job.retry_delay_seconds,
         "timeout_seconds": job.timeout_seconds,
         "no_progress_seconds": job.no_progress_seconds,
+        "executor": job.executor,
         "next_run_at": job.next_run_at,
         "created_by": job.created_by,
         "created_at": job.created_at,
@@ -89,6 +90,8 @@ def show_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         "cpu_seconds": facts["cpu_seconds"],
         "peak_memory_mb": facts["peak_memory_mb"],
         "log_lines": facts["log_lines"],
+        "executor": facts["executor"],
+        "airflow_dag_run_id": facts["dag_run_id"],
         "created_at": facts["created_at"],
         "updated_at": facts["updated_at"],
     }

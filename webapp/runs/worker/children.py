@@ -18,15 +18,16 @@ from setproctitle import setproctitle
 
 from webapp.config import Settings
 from webapp.dates import utcnow
-from webapp.runs.queue import Lease, Outcome
+from webapp.runs.messages import Lease, Outcome
 from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, private_mb, resident_mb
 
 MOST_RUNS_OF_A_CHILD = 1_000
 MOST_MESSAGES_AT_ONCE = 1_000  # of one child, so that the others are heard too
 PR_SET_PDEATHSIG = 1
 REST_SECONDS = 10.0
-MOST_OF_ITS_OWN_MB = 40.0  # of memory that a child which rests may keep
-NOT_FOR_CHILDREN = ("SECRET_KEY", "DATABASE_URL")  # what a run executes needs neither, and must not find them
+MOST_OF_ITS_OWN_MB = 6.0  # of memory that a child which rests may keep
+# What a run executes needs none of these, and must not find them.
+NOT_FOR_CHILDREN = ("SECRET_KEY", "DATABASE_URL", "AIRFLOW_PASSWORD", "AIRFLOW_TOKEN")
 
 
 @dataclass

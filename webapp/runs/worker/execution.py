@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from webapp.config import Settings
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Origin
-from webapp.observe import redact
-from webapp.runs.queue import Lease, Outcome, Step
-from webapp.secrets import secret_values
+from webapp.redaction import redact, secret_values
+from webapp.runs.messages import Lease, Outcome, Step
 
 log = logging.getLogger("hohmann.run")
 
 LONGEST_LINE = 8_000
+LONGEST_STEP = 120
 MEGABYTE = 1024 * 1024
 
 
@@ -55,14 +55,23 @@ class Progress:
 Message = Line | Step | Progress | Outcome
 
 
+class Pipe(Protocol):
+    """What carries messages to whoever holds the lease."""
+
+    def send(self, message: Message, /) -> None:
+        """Take a message along."""
+        ...
+
+
 class Telephone:
     """Tells the worker what happens. The engine's Reporter for one run; safe to use from several threads."""
 
-    def __init__(self, pipe: Connection, lease: Lease) -> None:
+    def __init__(self, pipe: Pipe, lease: Lease) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
         self._secrets = _secret_texts(lease.spec)
         self._steps: dict[str, Step] = {}
+        self._streams: dict[str, Step] = {}
         self._last_step: Step | None = None
         self._position = 0
         self.task = lease.first_task
@@ -106,10 +115,23 @@ class Telephone:
         if self._last_step is not None and self._last_step.task == self.task:
             self.send(replace(self._last_step, facts=facts))
 
+    def tell_stream(self, name: str, facts: dict[str, Any], outcome: str | None = None) -> None:
+        """A stream of a sync is this far: a step of its own beside others; it ends with its outcome."""
+        step = self._streams.get(name)
+        if step is None:
+            self._position += 1
+            step = self._streams[name] = Step(self._position, self.task, name[:LONGEST_STEP], _now())
+        ended = replace(step, facts=facts, outcome=outcome, finished_at=_now() if outcome else None)
+        self._streams[name] = ended
+        self.send(ended)
+
     def fail_open_steps(self, outcome: str) -> None:
         """End what is still open in this way."""
         for name in list(self._steps):
             self.step_ended(name, outcome)
+        for name, step in list(self._streams.items()):
+            if step.outcome is None:
+                self.tell_stream(name, step.facts, outcome)
 
     def progress(self, rows_read: int, rows_written: int, bytes_read: int, fraction: float | None) -> None:
         """How far the present task is; the worker is told how far the whole run is."""
@@ -186,7 +208,7 @@ def live_as_child(pipe: Connection, settings: Settings, hold: LeaseHold) -> None
         except (EOFError, OSError):
             return
         stop.clear()
-        _reset_peak_memory()
+        reset_peak_memory()
         outcome = execute(lease, Telephone(pipe, lease), settings, lambda: hold.wait(stop.is_set))
         pipe.send(outcome)
 
@@ -279,6 +301,13 @@ def _execute_etl(lease: Lease, telephone: Telephone, settings: Settings, cancell
     return totals
 
 
+def _execute_sync(lease: Lease, telephone: Telephone, settings: Settings, cancelled: Callable[[], bool]) -> Outcome:
+    """Contract 002: the streams of a sync, each a step of its own."""
+    from webapp.runs.worker.sync import execute_sync
+
+    return execute_sync(lease, telephone, run_context(settings, telephone, cancelled, lease))
+
+
 def _add(totals: Outcome, receipt: Any, number: int) -> Outcome:
     doubts = [totals.doubt, f"Task {number}: {receipt.doubt}" if receipt.doubt else None]
     return replace(
@@ -323,11 +352,12 @@ def run_context(settings: Settings, telephone: Telephone, cancelled: Callable[[]
         cancelled=cancelled,
         allow_private_addresses=settings.hohmann_allow_private_addresses,
         memory_limit_mb=settings.engine_memory_mb,
+        keep_free_percent=settings.parachute_min_free_percent,
     )
 
 
 Executor = Callable[[Lease, Telephone, Settings, Callable[[], bool]], Outcome]
-_EXECUTORS: Mapping[str, Executor] = {"etl": _execute_etl}
+_EXECUTORS: Mapping[str, Executor] = {"etl": _execute_etl, "sync": _execute_sync}
 
 
 def _cpu_seconds() -> float:
@@ -335,7 +365,8 @@ def _cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
+    """Let the peak of the memory be that of what comes now."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # some containers do not allow it; the peak is then that of all runs so far
             Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from what is resident now

@@ -24,11 +24,9 @@ from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.db import db, is_postgresql, reading, unit_of_work
 from webapp.runs.chores import Chore, chores_of
+from webapp.runs.messages import Lease, Outcome, Step
 from webapp.runs.queue import (
-    Lease,
-    Outcome,
     Report,
-    Step,
     announce_claims,
     apply_reports,
     beat,

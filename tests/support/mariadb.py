@@ -1,0 +1,71 @@
+"""A MariaDB for tests, started on a free port of loopback with a folder of its own."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from tests.support.stacks import free_port
+
+
+class MariaServer:
+    """A private server with a root without password."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hohmann-mariadb-"))
+        self.port = free_port()
+        user = ["--user", getpass.getuser()]
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db", *user,
+                   "--auth-root-authentication-method=normal"]  # fmt: skip
+        subprocess.run(install, check=True, capture_output=True)
+        self._start(*user)
+
+    def restart(self, *options: str) -> None:
+        """End the server and start it again on its data, with more options."""
+        self.process.terminate()
+        self.process.wait(20)
+        self._start("--user", getpass.getuser(), *options)
+
+    def _start(self, *options: str) -> None:
+        command = [_program(), "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/socket"]
+        command += [f"--port={self.port}", "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            try:
+                self.connect().close()
+                return
+            except pymysql.MySQLError:
+                time.sleep(0.1)
+        raise RuntimeError("MariaDB did not start")
+
+    def connect(self, database: str | None = None) -> pymysql.Connection:
+        """A connection as root that commits each statement."""
+        return pymysql.connect(
+            host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True, charset="utf8mb4"
+        )
+
+    def stop(self) -> None:
+        """End the server and remove its folder."""
+        self.process.terminate()
+        self.process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _program() -> str:
+    return shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+
+
+def start_or_skip() -> MariaServer:
+    """A server; without the program a loud skip, with CI=true a failure."""
+    if shutil.which("mariadb-install-db") and Path(_program()).exists():
+        return MariaServer()
+    if os.environ.get("CI") == "true":
+        pytest.fail("needs MariaDB: apt-get install mariadb-server")
+    pytest.skip("not run here: needs MariaDB (apt-get install mariadb-server)")

@@ -1,0 +1,1 @@
+"""An instance in one file, and back: `flask backup`, `flask restore`."""

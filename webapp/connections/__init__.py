@@ -1,0 +1,1 @@
+"""Connections: sources and destinations, their tests, and what they hold."""

@@ -1,0 +1,1 @@
+"""Iceberg tables in a SQL (JDBC), REST or Glue catalog."""

@@ -1,0 +1,1 @@
+"""Parquet files in a folder or in an S3-compatible bucket."""

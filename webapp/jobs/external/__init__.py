@@ -1,0 +1,1 @@
+"""Jobs that somebody else runs: they are made by name, and reported."""

@@ -1,0 +1,120 @@
+"""Plain rockets on Airflow: launching, aborting, and what the DAG says of the flight."""
+
+import uuid
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from webapp.accounts.access import Actor, Scope
+from webapp.config import Role, Settings
+from webapp.dates import utcnow
+from webapp.db import db, wake_at_commit
+from webapp.errors import Conflict, NotFound
+from webapp.orchestrators.airflow.models import AirflowFlight, FlightState, move
+from webapp.rockets import operations as rockets
+from webapp.rockets.models import Rocket
+from webapp.rockets.operations import RocketPatch
+from webapp.rockets.states import Phase
+from webapp.runs import operations as runs
+from webapp.wake import CLOCK
+
+OVER = frozenset({Phase.LANDED, Phase.DESTROYED})
+
+
+class AirflowFlights:
+    """Hands rockets to the DAG that flies them. The dispatcher does the talking, so no caller waits for Airflow."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._dag_id = settings.airflow_rocket_dag
+
+    def launch(self, rocket: Rocket) -> None:
+        """Want a DAG run for it."""
+        supersede(rocket)
+        assert rocket.airflow_dag_run_id is not None
+        rockets.leave_plan(rocket)
+        rocket.phase_started_at = utcnow()
+        rocket.estimated_time = rocket.planned_seconds
+        db.session.add(rocket)
+        db.session.flush()  # the flight refers to its row
+        db.session.add(
+            AirflowFlight(
+                rocket_id=rocket.id, dag_id=self._dag_id, dag_run_id=rocket.airflow_dag_run_id, next_at=utcnow()
+            )
+        )
+        wake_at_commit(CLOCK)
+
+    def abort(self, rocket: Rocket) -> None:
+        """Have its DAG run stopped."""
+        rockets.leave_plan(rocket)
+        supersede(rocket)
+
+    def is_flying(self, rocket: Rocket) -> bool:
+        """In the air with a DAG run that has not ended."""
+        return rocket.phase in rockets.IN_THE_AIR and bool(_open_flights(rocket.id))
+
+
+def _open_flights(rocket_id: uuid.UUID) -> list[AirflowFlight]:
+    query = sa.select(AirflowFlight).where(
+        AirflowFlight.rocket_id == rocket_id, AirflowFlight.state != FlightState.ENDED
+    )
+    return list(db.session.scalars(query.order_by(AirflowFlight.number).with_for_update()))
+
+
+def supersede(rocket: Rocket) -> None:
+    """End what Airflow was asked to do with this rocket; a DAG run that may be there is stopped."""
+    if not sa.inspect(rocket).persistent:
+        return  # it is being built
+    for flight in _open_flights(rocket.id):
+        end(flight, stop=True)
+
+
+def end(flight: AirflowFlight, *, stop: bool) -> None:
+    """Take nothing more from this flight, and have its DAG run stopped if it may still go on."""
+    move(flight, FlightState.ENDED)
+    flight.reason = None
+    flight.next_at = utcnow() if stop else None
+    if stop:
+        wake_at_commit(CLOCK)
+
+
+def report_flight(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch, *, dag_run_id: str, sequence: int) -> Rocket:
+    """Take what the DAG reports of its flight, if it is news: `sequence` numbers what it says, from 1.
+
+    What was taken before, and what comes late, changes nothing. Raises Conflict for a flight that has ended, or whose
+    place another has taken, and for a forbidden move; NotFound, NotAllowed.
+    """
+    rocket, flight = _find_flight(actor, rocket_id, dag_run_id)
+    if flight is None:
+        raise Conflict(f"No flight {dag_run_id} of this rocket was asked for.", code="STALE_FLIGHT")
+    if sequence <= flight.sequence:
+        return rocket
+    if flight.state is FlightState.ENDED:
+        raise Conflict("This flight has ended, or another has taken its place.", code="STALE_FLIGHT")
+    rockets.change_rocket(actor, rocket, patch)
+    if patch.estimated_time is not None and rocket.phase in rockets.IN_THE_AIR:
+        rocket.counting_since = utcnow()
+    flight.sequence = sequence
+    note_heard(flight, runs.settings())
+    if rocket.phase in OVER:
+        end(flight, stop=False)
+    return rocket
+
+
+def _find_flight(actor: Actor, rocket_id: uuid.UUID, dag_run_id: str) -> tuple[Rocket, AirflowFlight | None]:
+    """The rocket, locked, and its flight, which nobody changes but under that lock. Raises NotFound, NotAllowed."""
+    this = sa.and_(AirflowFlight.rocket_id == Rocket.id, AirflowFlight.dag_run_id == dag_run_id)
+    query = rockets.rockets_visible_to(actor).where(Rocket.id == rocket_id).add_columns(AirflowFlight)
+    query = query.outerjoin(AirflowFlight, this).with_for_update(of=Rocket)
+    found = db.session.execute(query.execution_options(populate_existing=True)).one_or_none()
+    if found is None:
+        raise NotFound("Job not found", what="rocket")
+    rocket, flight = found
+    actor.require(Role.OPERATOR, rocket.project_id, Scope.ROCKETS_WRITE, what="Job")
+    return rocket, flight
+
+
+def note_heard(flight: AirflowFlight, settings: Settings) -> None:
+    """The DAG run has spoken, so Airflow has taken it, and nobody needs to look after it for a while."""
+    move(flight, FlightState.STARTED)
+    flight.reason, flight.tries = None, 0
+    flight.next_at = utcnow() + timedelta(seconds=settings.airflow_look_seconds)
