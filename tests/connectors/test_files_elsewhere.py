@@ -1,6 +1,5 @@
 """Files in an S3 bucket, on an SFTP server and behind web addresses: real servers, and what goes wrong with them."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tests.connectors.reading import context_in, failed, rows_of, stream_of, who
 from tests.engine.api_server import Asked, Reply, api_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.sftp import PASSWORD, SftpServer, sftp_server
+from tests.support.stacks import free_port
 from webapp.engine.connectors.files.source import FilesSource
 from webapp.engine.connectors.files.spec import FilesSourceSpec
 from webapp.engine.errors import EngineError, Kind
@@ -146,9 +146,3 @@ def test_a_web_address_that_redirects_to_another_host_loses_the_token(tmp_path: 
         source = files(tmp_path, storage="http", path=f"{first.url}/x.csv", bearer_token="open sesame")
         assert rows_of(source, whole(stream_of(source, "x"), "id")) == [{"id": 1}]
         assert all("Authorization" not in asked.headers for asked in other.asked)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,6 +4,7 @@ import getpass
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ class MariaServer:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hohmann-mariadb-"))
+        self.log = self.folder / "log"
         self.port = free_port()
         user = ["--user", getpass.getuser()]
         install = ["mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db", *user,
@@ -28,34 +30,51 @@ class MariaServer:
 
     def restart(self, *options: str) -> None:
         """End the server and start it again on its data, with more options."""
-        self.process.terminate()
-        self.process.wait(20)
+        self._end()
         self._start("--user", getpass.getuser(), *options)
 
     def _start(self, *options: str) -> None:
         command = [_program(), "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/socket"]
         command += [f"--port={self.port}", "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
+        self.options = options
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self.process.poll() is None:
             try:
-                self.connect().close()
+                self._open().close()
                 return
             except pymysql.MySQLError:
                 time.sleep(0.1)
-        raise RuntimeError("MariaDB did not start")
+        raise RuntimeError(f"MariaDB did not start:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
 
     def connect(self, database: str | None = None) -> pymysql.Connection:
-        """A connection as root that commits each statement."""
+        """A connection as root that commits each statement. A server that died says why, and is started again."""
+        if self.process.poll() is not None:
+            print(f"MariaDB ended with {self.process.returncode}:\n{self._last_words()}", file=sys.stderr)
+            self._start(*self.options)
+        return self._open(database)
+
+    def _open(self, database: str | None = None) -> pymysql.Connection:
         return pymysql.connect(
             host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True, charset="utf8mb4"
         )
 
     def stop(self) -> None:
         """End the server and remove its folder."""
-        self.process.terminate()
-        self.process.wait(20)
+        self._end()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def _program() -> str:

@@ -21,11 +21,18 @@ START_SECONDS = 30
 STOP_SECONDS = 12
 
 
+PORTS = range(
+    20_000, 32_000
+)  # below those that systems hand out to connections, which could take it before its user does
+
+
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Stack:
