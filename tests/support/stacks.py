@@ -21,9 +21,7 @@ START_SECONDS = 30
 STOP_SECONDS = 12
 
 
-PORTS = range(
-    20_000, 32_000
-)  # below those that systems hand out to connections, which could take it before its user does
+PORTS = range(20_000, 32_000)  # below those that connections are given, which could take one before its user does
 
 
 def free_port() -> int:
