@@ -4,22 +4,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SECRET_NAMES = frozenset(
-    {"bearer_token", "password", "secret", "token", "api_key", "apikey", "access_token", "refresh_token",
-    "authorization",
-     "client_secret", "client_key", "private_key", "x-api-key", "proxy-authorization", "cookie",
-     "secret_access_key", "session_token", "account_key", "sas_token", "passphrase",
-     "secret_key", "s3_secret_key", "aws_secret_key", "aws_secret_access_key", "jdbc_password", "credential",
-     "connection_string", "gcs_access_token", "azure_account_key", "azure_sas_token", "accountkey"}
-)  # fmt: skip
-SECRET_IN_TEXT = re.compile(
-    r"(?i)(bearer\s+|hoh_|(?:password|token|secret|api_?key|authorization)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;]{4,}"
+_SECRET_ENDINGS = ("password", "passwd", "passphrase", "token", "secret", "secretkey", "secretaccesskey", "apikey",
+                   "accountkey", "clientkey", "privatekey", "authorization", "cookie", "credential",
+                   "connectionstring")  # fmt: skip
+_NAMED = (  # in texts, longer names end with these too
+    r"(?:password|passwd|passphrase|token|secret|(?:api|account|client|private|secret|secret[_-]?access)[_-]?key"
+    r"|authorization|cookie)"
 )
+SECRETS_IN_TEXT = (
+    re.compile(r"(://[^/?#@:\s]*:)[^/?#\s]+(?=@)"),
+    re.compile(r"(?i)([?&](?:sig|signature|x-amz-signature|x-goog-signature)=)[^\s\"'&]+"),
+    re.compile(
+        rf"(?i)({_NAMED}[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|digest|token)\s+)?|bearer\s+|hoh_)[^\s\"'&,;]{{4,}}"
+    ),
+)
+"""Each leaves in its first group what stays: a name, a scheme, the address up to the user."""
 
 
 def is_secret(name: str) -> bool:
-    """Whether a field of this name holds a secret."""
-    return name.lower() in SECRET_NAMES
+    """Whether a field of this name holds a secret: secret_access_key, secretAccessKey, X-Secret-Access-Key alike."""
+    return "".join(char for char in name.lower() if char.isalnum()).endswith(_SECRET_ENDINGS)
 
 
 def secret_values(config: Any) -> set[str]:
@@ -34,4 +38,11 @@ def secret_values(config: Any) -> set[str]:
 
 def redact(text: str) -> str:
     """The text without what looks like a secret."""
-    return SECRET_IN_TEXT.sub(r"\1[struck out]", text)
+    return replace_secrets(text, "[struck out]")
+
+
+def replace_secrets(text: str, word: str) -> str:
+    """The text with this word for each part that looks like a secret."""
+    for pattern in SECRETS_IN_TEXT:
+        text = pattern.sub(rf"\g<1>{word}", text)
+    return text

@@ -1,16 +1,13 @@
 """Secrets stay where they are: a file says where one is needed, and an import finds the stored one again."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from webapp.redaction import SECRET_IN_TEXT, is_secret
+from webapp.redaction import is_secret, replace_secrets
 
 NEEDED = "SECRET-NEEDED"
 """What stands for a secret inside a longer text, and is stored for one that nobody has given yet."""
 MARK = {"secret": "needed"}
-_IN_ADDRESS = re.compile(r"(://[^/?#@:\s]*:)[^/?#\s]+(?=@)")
-_BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"'&,;]{4,}")
 
 Lookup = Callable[[Mapping[str, Any]], str]
 
@@ -21,13 +18,7 @@ def leave_out(config: Any) -> Any:
         return {key: dict(MARK) if is_secret(key) and value else leave_out(value) for key, value in config.items()}
     if isinstance(config, list):
         return [leave_out(item) for item in config]
-    return _without_secrets(config) if isinstance(config, str) else config
-
-
-def _without_secrets(text: str) -> str:
-    for pattern in (_IN_ADDRESS, _BEARER, SECRET_IN_TEXT):
-        text = pattern.sub(rf"\1{NEEDED}", text)
-    return text
+    return replace_secrets(config, NEEDED) if isinstance(config, str) else config
 
 
 def fill_in(config: Mapping[str, Any], stored: Mapping[str, Any] | None, *, leads_to: Lookup) -> dict[str, Any]:
@@ -50,7 +41,7 @@ def _fill(new: Any, stored: Any) -> Any:
     if isinstance(new, list):
         items = stored if isinstance(stored, list) else []
         return [_fill(item, items[at] if at < len(items) else None) for at, item in enumerate(new)]
-    if isinstance(new, str) and isinstance(stored, str) and new == _without_secrets(stored):
+    if isinstance(new, str) and isinstance(stored, str) and new == replace_secrets(stored, NEEDED):
         return stored
     return new
 
