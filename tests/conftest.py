@@ -1,7 +1,6 @@
 """Fixtures for all tests, which run on SQLite, or on PostgreSQL with `--database=postgresql`."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
 from tests.support.databases import Databases, PostgresDatabases, PostgresServer, SqliteDatabases, close_app
+from tests.support.missing import missing
 from tests.support.network import shut_network
 from tests.support.people import Browser, Cast, Person, make_cast
 from tests.support.stacks import Stack
@@ -57,13 +57,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped}
     for reason in sorted(reason for reason in reasons if reason.startswith("needs ")):
         terminalreporter.write_line(f"NOT RUN HERE: {reason}", red=True, bold=True)
-
-
-def missing(what: str) -> None:
-    """A part that some tests need is not on this machine: on CI that is a failure, elsewhere it is said loudly."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"needs {what}")
-    pytest.skip(f"needs {what}")
 
 
 @pytest.fixture(autouse=True)

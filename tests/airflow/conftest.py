@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.support import airflow
 from tests.support.airflow import AirflowServer
 from tests.support.databases import Databases
+from tests.support.missing import missing
 from tests.support.stacks import Stack
 
 PACE = {

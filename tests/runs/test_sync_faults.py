@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from tests.jobs.syncs import VERSION, choice, document, stream
 from tests.runs.mission import Mission
 from tests.support.databases import Databases
+from tests.support.disks import small_disk
 from tests.support.postgres import TcpPostgres
 from tests.support.stacks import free_port
 from webapp.connections import operations as connections
@@ -286,15 +286,8 @@ def test_an_empty_table_and_one_of_fifteen_hundred_columns_land(busy: Mission, h
 @pytest.fixture
 def small(busy: Mission) -> Iterator[Path]:
     """A folder of the data folder on a disk of eight megabytes."""
-    import subprocess
-
-    disk = busy.data / "small"
-    disk.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk(busy.data / "small", megabytes=8) as disk:
+        yield disk
 
 
 def test_a_destination_whose_disk_is_full(busy: Mission, harbour: TcpPostgres, small: Path) -> None:

@@ -1,10 +1,8 @@
 """What happens to runs when processes are killed, machines stop, and the database goes away. All processes are real."""
 
-import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.runs.mission import Mission, task
+from tests.support import disks
 from tests.support.databases import Databases
 from webapp.config import Settings
 from webapp.db import db
@@ -359,13 +358,8 @@ def test_a_place_that_cannot_be_written_is_a_clear_reason_on_the_run(mission: Mi
 @pytest.fixture
 def small_disk(mission: Mission) -> Iterator[Path]:
     """A disk of one megabyte inside the data folder."""
-    folder = mission.data / "small"
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with disks.small_disk(mission.data / "small", megabytes=1) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_a_clear_reason_and_leaves_the_old_table(mission: Mission, small_disk: Path):

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pyarrow.fs
-import pytest
 
+from tests.support.missing import missing
 from tests.support.stacks import free_port
 
 _HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hohmann" / "azurite"
@@ -57,9 +57,7 @@ def azure_server() -> Iterator[AzureServer]:
     """Run a server until the block ends; without the program a loud skip, with CI=true a failure."""
     node = shutil.which("node") or str(Path(".venv/node/node").resolve())
     if not _PROGRAM.exists() or not Path(node).exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs Azurite: make azurite")
-        pytest.skip("not run here: needs Azurite (make azurite)")
+        missing("Azurite (make azurite)")
     port, folder = free_port(), tempfile.mkdtemp(prefix="hohmann-azurite-")
     command = [node, str(_PROGRAM), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder,
                "--silent", "--skipApiVersionCheck", "--disableTelemetry"]  # fmt: skip

@@ -1,10 +1,8 @@
 """Faults between a real PostgreSQL and real destinations: a clear reason, old rows whole, the next run works."""
 
-import os
 import shutil
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.postgres import TcpPostgres
 from tests.support.stacks import free_port
 from tests.sync.conftest import context_at
@@ -346,18 +345,11 @@ def test_two_thousand_columns_land_or_are_refused_with_the_limit(yard: Yard, tmp
 def small(yard: Yard, tmp_path: Path) -> Iterator[Yard]:
     """The destination on a disk of eight megabytes."""
     on_server = yard.kind == "postgres"
-    disk = (yard.server.folder if on_server else tmp_path) / "small"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with small_disk((yard.server.folder if on_server else tmp_path) / "small", megabytes=8) as disk:
         if on_server:
             yield from on_tablespace(yard, disk)
         else:
             yield replace(yard, place=place_of(yard.kind, yard.server, "small/"))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def on_tablespace(yard: Yard, disk: Path) -> Iterator[Yard]:

@@ -1,6 +1,5 @@
 import hashlib
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.support import disks
 from tests.sync.conftest import Lab, plan_of
 from webapp.engine.connectors.base import Generation, Landed, Target, Write
 from webapp.engine.connectors.duckdb.destination import DuckDBDestination
@@ -165,15 +165,10 @@ def test_rows_are_previewed(lab: Lab, fill: Fill) -> None:
 @pytest.fixture
 def small_disk(lab: Lab) -> Iterator[Lab]:
     """The lake on a disk of 24 megabytes."""
-    disk = lab.root / "small"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("not run here: needs the right to mount a small disk")
-    lab.root = disk
-    lab.context = replace(lab.context, data_root=disk, keep_free_percent=60.0)
-    yield lab
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.small_disk(lab.root / "small", megabytes=24) as disk:
+        lab.root = disk
+        lab.context = replace(lab.context, data_root=disk, keep_free_percent=60.0)
+        yield lab
 
 
 def test_kept_contents_are_let_go_oldest_first_when_the_disk_fills(small_disk: Lab, fill: Fill) -> None:
