@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from webapp.appends import text_of_insert
 from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.wake import Wake
@@ -211,13 +212,10 @@ def commit(session: Session) -> None:
     for hook in before_commit:
         hook(session)
     session.flush()
-    for table, rows in session.info.pop("rows", {}).items():
-        session.execute(sa.insert(table.__table__), rows)
     channels: set[str] = session.info.pop("wake", set())
-    wake = get_wake()
-    _write_last(session, channels if wake.is_postgresql else set())
+    _append(session, channels)
     session.commit()
-    wake.send(channels)
+    get_wake().send(channels)
     for hook in after_commit:
         hook(session)
     session.info.clear()
@@ -247,7 +245,7 @@ def let_go() -> None:
 
 
 def insert_at_commit(table: type[Base], row: dict[str, Any]) -> None:
-    """Insert a row when the unit of work ends, in one statement with others of its table."""
+    """Insert a row when the unit of work ends, with others of its table, which name the same columns."""
     db.session.info.setdefault("rows", {}).setdefault(table, []).append(row)
 
 
@@ -256,16 +254,23 @@ def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int)
     db.session.info["last"] = (table, rows, lock)
 
 
-def _write_last(session: Session, channels: set[str]) -> None:
-    calls = [f"pg_notify('hohmann_{channel}', '')" for channel in sorted(channels)]
-    table, rows, lock = session.info.pop("last", (None, (), 0))
-    if rows and is_postgresql():
-        calls.insert(0, f"pg_advisory_xact_lock({lock})")
-    leader = f"SELECT {', '.join(calls)}" if calls else ""
-    if rows:
-        session.execute(sa.insert(table.__table__), rows, execution_options={"led_by": leader})
-    elif leader:
-        session.execute(sa.text(leader))
+def _append(session: Session, channels: set[str]) -> None:
+    """Write what the unit of work appends, and signal: on PostgreSQL all of it in one round trip."""
+    rows: dict[type[Base], list[dict[str, Any]]] = session.info.pop("rows", {})
+    table, last, lock = session.info.pop("last", (Base, (), 0))
+    if not is_postgresql():
+        for each, its in [*rows.items(), *([(table, last)] if last else [])]:
+            session.execute(sa.insert(each.__table__), its)
+        return
+    connection = session.connection() if rows or last or channels else None
+    if connection is None:
+        return
+    texts = [text_of_insert(connection, each.__table__, its) for each, its in rows.items()]
+    calls = [f"pg_advisory_xact_lock({lock})"] if last else []
+    calls += [f"pg_notify('hohmann_{channel}', '')" for channel in sorted(channels)]
+    texts += [f"SELECT {', '.join(calls)}"] if calls else []
+    texts += [text_of_insert(connection, table.__table__, last)] if last else []
+    connection.exec_driver_sql("; ".join(texts), execution_options={"no_parameters": True})
 
 
 def wake_at_commit(*channels: str) -> None:

@@ -19,8 +19,6 @@ import psutil
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 12
-
-
 PORTS = range(20_000, 32_000)  # below those that connections are given, which could take one before its user does
 
 

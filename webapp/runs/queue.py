@@ -58,7 +58,7 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     """Take up to `limit` runs that are due, oldest first, never more of a job at once than its concurrency limit."""
     if limit <= 0:
         return []
-    places = _places_taken()
+    places: dict[uuid.UUID, Places] = {}
     now = utcnow()
     claimed: list[Run] = []
     for _ in range(CLAIM_ROUNDS):
@@ -100,49 +100,42 @@ class Places:
         return self.taken >= self.limit
 
 
-def _places_taken() -> dict[uuid.UUID, Places]:
-    """The jobs with runs under way, which nobody else counts until the unit of work ends.
-
-    One claimer at a time: two who count the running runs of a job at once would both take its last place.
-    """
-    query = (
-        sa.select(Run.job_id, Job.concurrency_limit, sa.func.count())
-        .join(Job, Job.id == Run.job_id)
-        .where(Run.state == RunState.RUNNING)
-        .group_by(Run.job_id, Job.concurrency_limit)
-        .execution_options(led_by=f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})")
-    )
-    return {job_id: Places(limit, taken) for job_id, limit, taken in db.session.execute(query)}
+_ONE_CLAIMER = f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})"
+"""Two who count the running runs of a job at once would both take its last place."""
 
 
 def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
-    """The runs that have been due for the longest, of jobs that have a place left."""
+    """The runs that have been due for the longest, of jobs that have a place left; notes the places of their jobs."""
+    busy = sa.select(Run.job_id, sa.func.count().label("runs")).where(Run.state == RunState.RUNNING)
+    under_way = busy.group_by(Run.job_id).subquery("under_way")
+    taken = sa.func.coalesce(under_way.c.runs, 0)
     query = (
-        sa.select(Run, Job.concurrency_limit)
+        sa.select(Run, Job.concurrency_limit, taken)
         .join(Job, Job.id == Run.job_id)
+        .outerjoin(under_way, under_way.c.job_id == Run.job_id)
         .where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL, Run.available_at <= now)
+        .where(taken < Job.concurrency_limit)
         .order_by(Run.available_at, Run.number)
         .limit(limit)
         .with_for_update(of=Run, skip_locked=True)
+        .execution_options(led_by=_ONE_CLAIMER)
     )
-    if full := [job_id for job_id, its in places.items() if its.are_full]:
-        query = query.where(Run.job_id.not_in(full))
     try:
-        rows: Sequence[tuple[Run, int]] = db.session.execute(query.options(undefer(Run.spec))).all()
+        rows: Sequence[tuple[Run, int, int]] = db.session.execute(query.options(undefer(Run.spec))).all()
     except (InvalidToken, orjson.JSONDecodeError):
         rows = _readable(db.session.execute(query).all())
-    for run, at_once in rows:
-        places.setdefault(run.job_id, Places(at_once, 0))
-    return [run for run, _ in rows]
+    for run, at_once, count in rows:
+        places.setdefault(run.job_id, Places(at_once, count))
+    return [run for run, _, _ in rows]
 
 
-def _readable(rows: Sequence[tuple[Run, int]]) -> list[tuple[Run, int]]:
+def _readable(rows: Sequence[tuple[Run, int, int]]) -> list[tuple[Run, int, int]]:
     """Those whose definition can be decrypted; the others end here, or they would stop every worker that meets them."""
     good = []
-    for run, at_once in rows:
+    for run, at_once, count in rows:
         try:
             assert run.spec is not None
-            good.append((run, at_once))
+            good.append((run, at_once, count))
         except (InvalidToken, orjson.JSONDecodeError):
             run.error_origin, run.error_kind = "platform", "configuration"
             run.error_fix = "Put the key file of this instance back under HOHMANN_HOME/keys, or define the job again."
@@ -173,13 +166,20 @@ def claim_elsewhere(run: Run, holder: str, *, lease_seconds: float) -> Lease | N
 
     None when as many runs of its job are under way as may be.
     """
-    places = _places_taken().get(run.job_id)
-    if places is not None and places.are_full:
+    if _places_of(run.job_id).are_full:
         return None
     _begin_attempt(run, holder, utcnow(), lease_seconds)
     db.session.flush()
     announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING)])
     return lease_of(run)
+
+
+def _places_of(job_id: uuid.UUID) -> Places:
+    """How many runs of this job may be under way and are, which nobody else counts until the unit of work ends."""
+    running = sa.and_(Run.job_id == Job.id, Run.state == RunState.RUNNING)
+    query = sa.select(Job.concurrency_limit, sa.func.count(Run.number)).outerjoin(Run, running).where(Job.id == job_id)
+    query = query.group_by(Job.concurrency_limit).execution_options(led_by=_ONE_CLAIMER)
+    return Places(*db.session.execute(query).one())
 
 
 def lease_of(run: Run) -> Lease:

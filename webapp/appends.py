@@ -1,0 +1,31 @@
+"""Statements that append rows on PostgreSQL, as text, so that several of them travel in one round trip."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+
+
+def text_of_insert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One INSERT of all these rows, their values quoted by the driver. Each row names the same columns."""
+    head, marks, processors = _shape(table, frozenset(rows[0]), connection.dialect)
+    with connection.connection.cursor() as cursor:
+        lists = [cursor.mogrify(marks, _processed(row, processors)).decode() for row in rows]
+    return f"{head} VALUES {', '.join(lists)}"
+
+
+@cache
+def _shape(
+    table: sa.Table, names: frozenset[str], dialect: Dialect
+) -> tuple[str, str, Mapping[str, Callable[[Any], Any]]]:
+    """The statement up to its values, the marks of one row, and what makes values into the driver's."""
+    compiled = sa.insert(table).inline().compile(dialect=dialect, column_keys=sorted(names))
+    head, marks = str(compiled).split(" VALUES ", 1)
+    found = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names}
+    return head, marks, {name: processor for name, processor in found.items() if processor}
+
+
+def _processed(row: Mapping[str, Any], processors: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    return {name: processors[name](value) if name in processors else value for name, value in row.items()}
