@@ -30,9 +30,9 @@ setup: $(RUN_STAMP) $(ASSETS) ## Install what the stack needs: .venv and the fro
 run: setup ## Start the whole stack in the foreground: http://127.0.0.1:$PORT
 	@exec $(BIN)/python -m webapp.stack
 
-test: check ## Run all checks and the whole suite on SQLite and on PostgreSQL
+test: check ## Run all checks, the whole suite on SQLite, and all of it that has to do with the database on PostgreSQL
 	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=sqlite
-	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql --only-with-database
 
 check: setup $(DEV_STAMP) ## Lint, types, order of imports, migrations
 	$(BIN)/ruff check .
@@ -45,8 +45,8 @@ check: setup $(DEV_STAMP) ## Lint, types, order of imports, migrations
 test-sqlite: setup $(DEV_STAMP) ## Run the suite on SQLite only
 	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=sqlite
 
-test-postgresql: setup $(DEV_STAMP) ## Run the suite on PostgreSQL only
-	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql
+test-postgresql: setup $(DEV_STAMP) ## Run on PostgreSQL all tests that have to do with the database
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadgroup --database=postgresql --only-with-database
 
 airflow: ## Install Apache Airflow, which some tests need, into an environment of its own
 	@tools/setup.sh airflow

@@ -29,6 +29,18 @@ server_key = pytest.StashKey[PostgresServer]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite", help="which database to test on")
+    parser.addoption(
+        "--only-with-database", action="store_true", help="leave out tests to which the database makes no difference"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What never asks for the application's database gives the same on both: once is enough."""
+    if not config.getoption("only_with_database"):
+        return
+    same = {item for item in items if "databases" not in getattr(item, "fixturenames", ())}
+    config.hook.pytest_deselected(items=list(same))
+    items[:] = [item for item in items if item not in same]
 
 
 def pytest_configure(config: pytest.Config) -> None:
