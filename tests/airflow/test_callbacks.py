@@ -17,8 +17,9 @@ from webapp.accounts import operations as accounts
 from webapp.config import Executor, Role, Settings
 from webapp.dates import utcnow
 from webapp.db import db
+from webapp.jobs import operations as jobs
 from webapp.jobs.models import ExecutorChoice
-from webapp.orchestrators.airflow import handover, outbox, settling
+from webapp.orchestrators.airflow import flights, handover, outbox, settling
 from webapp.orchestrators.airflow.dispatcher import Dispatcher
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState
 from webapp.orchestrators.airflow.outbox import Result
@@ -66,6 +67,9 @@ class Tasks:
             found = list(session.scalars(sa.select(AirflowFlight).order_by(AirflowFlight.number)))
             session.expunge_all()
             return found
+
+    def to_be_stopped(self) -> list[str]:
+        return [one.dag_run_id for one in self.flights() if one.state is FlightState.ENDED and one.next_at is not None]
 
     def begin(self, run_id: uuid.UUID, *, key: str = "key-of-the-task", dag_run_id: str = "", **more: Any) -> Any:
         body = {"dag_run_id": dag_run_id or self.run(run_id).dag_run_id, "key": key}
@@ -250,6 +254,23 @@ def test_no_more_runs_of_a_job_are_handed_over_than_may_be_under_way(tasks: Task
     assert tasks.hand_over() == 2
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_deleted_job_has_the_dag_runs_of_its_runs_stopped(tasks: Tasks, bob: Person, is_cancelled: bool) -> None:
+    run_id = tasks.start_run()
+    run = tasks.run(run_id)
+    if is_cancelled:
+        with tasks.work():
+            runs.request_cancel(bob.actor, run_id)
+        with tasks.work():
+            handover.end_flights_of_ended_runs()
+    with tasks.work():
+        jobs.delete_job(bob.actor, run.job_id)
+    assert tasks.to_be_stopped() == [run.dag_run_id]
+    assert tasks.begin(run_id, dag_run_id=run.dag_run_id).status_code == 404
+    tasks.answered(state=None, word="stop")
+    assert tasks.to_be_stopped() == []
+
+
 def test_a_run_that_was_cancelled_before_its_task_began_is_stopped_there(tasks: Tasks, alice: Person) -> None:
     run_id = tasks.start_run()
     with tasks.work():
@@ -329,6 +350,48 @@ def test_a_rocket_in_flight_on_airflow_is_not_launched_again_and_an_abort_ends_i
     assert say(101, location="beyond").get_json()["code"] == "STALE_FLIGHT"
     [flight] = tasks.flights()
     assert (flight.state, flight.next_at is not None) == (FlightState.ENDED, True)
+
+
+def test_a_deleted_rocket_has_its_flight_stopped_though_nothing_here_knows_it_any_more(
+    tasks: Tasks, rocket: dict[str, Any], say: Callable[..., Any], bob: Person
+) -> None:
+    say(21, state="Ready")
+    say(100, state="InFlight")
+    assert tasks.client.delete(f"/api/v1/job/{rocket['id']}", headers=bob.headers).status_code in (200, 204)
+    assert say(101, location="beyond").status_code == 404
+    assert tasks.to_be_stopped() == [rocket["airflow_dag_run_id"]]
+    tasks.answered(state=None, word="stop")
+    assert tasks.to_be_stopped() == []
+
+
+def test_a_dag_run_that_airflow_starts_after_its_rocket_was_deleted_is_stopped(
+    tasks: Tasks, rocket: dict[str, Any], bob: Person
+) -> None:
+    with tasks.work():
+        [start] = outbox.take_errands(tasks.settings, limit=10)
+    tasks.client.delete(f"/api/v1/job/{rocket['id']}", headers=bob.headers)
+    tasks.answered(state=None, word="stop")
+    with tasks.work():
+        outbox.write_results([Result(start)], tasks.settings)
+    assert tasks.to_be_stopped() == [rocket["airflow_dag_run_id"]]
+
+
+def test_of_a_rocket_whose_flight_is_over_nothing_stays(tasks: Tasks, say: Callable[..., Any], bob: Person) -> None:
+    landed = say(21, state="Ready"), say(100, state="InFlight"), say(200, state="Landed_On_Mars")
+    tasks.client.delete(f"/api/v1/job/{landed[-1].get_json()['id']}", headers=bob.headers)
+    assert tasks.flights() == []
+
+
+def test_what_was_cut_loose_and_stopped_is_forgotten_after_a_while(
+    tasks: Tasks, rocket: dict[str, Any], bob: Person
+) -> None:
+    tasks.client.delete(f"/api/v1/job/{rocket['id']}", headers=bob.headers)
+    tasks.answered(state=None, word="stop")
+    with tasks.work() as session:
+        session.execute(sa.update(AirflowFlight).values(updated_at=utcnow() - flights.KEEP_LOOSE))
+    with tasks.work():
+        jobs.delete_job(bob.actor, factories.make_job().id)
+    assert tasks.flights() == []
 
 
 def test_callers_that_number_nothing_patch_as_ever(tasks: Tasks, rocket: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from webapp.config import Role
 from webapp.dates import rfc3339, utcnow
 from webapp.db import db, insert_at_commit, wake_at_commit
 from webapp.errors import Conflict, NotFound
+from webapp.notices import Notice
 from webapp.rockets.flightplan import FlightPlan, milestones_until, position_at
 from webapp.rockets.models import Rocket, RocketHistory
 from webapp.rockets.orchestrator import orchestrator
@@ -27,6 +28,7 @@ from webapp.wake import CLOCK
 IN_THE_AIR = frozenset({Phase.OUTBOUND, Phase.RETURNING})
 ROCKETS_A_STEP = 200
 LOOK_AGAIN = timedelta(milliseconds=50)
+rocket_about_to_go: Notice[Rocket] = Notice()
 
 STATUS_OF_STATE = {
     RocketState.IN_FLIGHT: RunState.RUNNING,
@@ -146,6 +148,7 @@ def delete_rocket(actor: Actor, rocket_id: uuid.UUID) -> None:
         raise Conflict(
             "This rocket carries a job. Delete the job, and its rocket goes with it.", job_id=str(rocket.job_id)
         )
+    rocket_about_to_go.tell(rocket)
     record_deletion(rocket)
     db.session.delete(rocket)
 

@@ -10,14 +10,17 @@ from webapp.config import Role, Settings
 from webapp.dates import utcnow
 from webapp.db import db, wake_at_commit
 from webapp.errors import Conflict, NotFound
+from webapp.jobs.models import Job
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState, move
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
 from webapp.rockets.operations import RocketPatch
 from webapp.rockets.states import Phase
 from webapp.runs import operations as runs
+from webapp.runs.models import Run
 from webapp.wake import CLOCK
 
+KEEP_LOOSE = timedelta(days=1)  # a DAG run that comes to be after it was stopped is stopped again
 OVER = frozenset({Phase.LANDED, Phase.DESTROYED})
 
 
@@ -75,6 +78,33 @@ def end(flight: AirflowFlight, *, stop: bool) -> None:
     flight.next_at = utcnow() if stop else None
     if stop:
         wake_at_commit(CLOCK)
+
+
+def let_go_of_rocket(rocket: Rocket) -> None:
+    """A rocket is about to be deleted: its DAG run is stopped."""
+    _let_go(AirflowFlight.rocket_id == rocket.id)
+
+
+def let_go_of_runs(job: Job) -> None:
+    """A job is about to be deleted with its runs: their DAG runs are stopped."""
+    of_job = sa.select(Run.id).where(Run.job_id == job.id)
+    # Runs are locked before their flights; those under way have been locked by whoever asked whether the job may go.
+    stopping = of_job.where(sa.exists().where(AirflowFlight.run_id == Run.id, _TO_BE_STOPPED))
+    db.session.execute(stopping.order_by(Run.number).with_for_update())
+    _let_go(AirflowFlight.run_id.in_(of_job))
+
+
+def _let_go(of_these: sa.ColumnElement[bool]) -> None:
+    """End these flights and cut them loose, so that they outlive what they flew until Airflow has been told."""
+    for flight in db.session.scalars(sa.select(AirflowFlight).where(of_these, _TO_BE_STOPPED).with_for_update()):
+        end(flight, stop=True)
+        flight.rocket_id = flight.run_id = None
+    db.session.flush()  # before the deletion, which takes along what it finds bound to it
+    told = (AirflowFlight.rocket_id.is_(None), AirflowFlight.run_id.is_(None), AirflowFlight.next_at.is_(None))
+    db.session.execute(sa.delete(AirflowFlight).where(*told, AirflowFlight.updated_at < utcnow() - KEEP_LOOSE))
+
+
+_TO_BE_STOPPED = sa.or_(AirflowFlight.state != FlightState.ENDED, AirflowFlight.next_at.is_not(None))
 
 
 def report_flight(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch, *, dag_run_id: str, sequence: int) -> Rocket:

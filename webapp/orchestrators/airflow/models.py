@@ -37,7 +37,8 @@ class AirflowFlight(Row):
     """A DAG run that flies a rocket without a job, or one attempt of a run.
 
     `next_at` is when something has to be said to Airflow: hand it over, look after it, or stop it. The id of the DAG
-    run is chosen here and stays the same however often the flight is handed over, so Airflow takes it once.
+    run is chosen here and stays the same however often the flight is handed over, so Airflow takes it once. One whose
+    rocket or run was deleted knows neither any more: it only has its DAG run stopped.
     """
 
     __tablename__ = "airflow_flight"

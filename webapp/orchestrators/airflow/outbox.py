@@ -96,6 +96,7 @@ def _lock(flight_id: uuid.UUID) -> AirflowFlight | None:
     found = db.session.execute(where).one_or_none()
     if found is None:
         return None
+    # One that was cut loose has nothing to be locked before it.
     table, wanted = (Rocket, found.rocket_id) if found.rocket_id else (Run, found.run_id)
     db.session.execute(
         sa.select(table).where(table.id == wanted).with_for_update().execution_options(populate_existing=True)
