@@ -90,6 +90,29 @@ def test_a_duckdb_file_is_not_synced_into_itself(client, alice):
     assert client.put(f"/api/v1/project/123/jobs/{number}", json=body, headers=alice.headers).status_code == 400
 
 
+@pytest.mark.parametrize("end", ["source", "destination"])
+def test_an_edit_of_a_connection_does_not_make_a_file_its_jobs_both_ends(client, alice, end):
+    paths = {"source": "loop.duckdb", "destination": "elsewhere.duckdb"}
+    body = job_body(name="loop") | {
+        side: {"name": f"the {side}", "type": "duckdb", "version": VERSION, "config": json.dumps({"path": path})}
+        for side, path in paths.items()
+    }
+    made = client.post("/api/v1/project/123/jobs", json=body, headers=alice.headers)
+    assert made.status_code == 200, made.json
+    path = f"/api/v1/project/123/{end}s"
+    [connection] = client.get(path, headers=alice.headers).json["data"]
+    other = paths["destination" if end == "source" else "source"]
+    edited = body[end] | {"config": json.dumps({"path": f"./{other}"})}
+    refused = client.put(f"{path}/{connection['id']}", json=edited, headers=alice.headers)
+    assert refused.status_code == 400, refused.json
+    assert "path: the job loop would sync" in refused.json["message"]
+    assert "Choose another file" in refused.json["message"]
+    [kept] = client.get(path, headers=alice.headers).json["data"]
+    assert json.loads(kept["config"]) == {"path": paths[end]}
+    free = body[end] | {"config": json.dumps({"path": "free.duckdb"})}
+    assert client.put(f"{path}/{connection['id']}", json=free, headers=alice.headers).status_code == 200
+
+
 def test_a_run_carries_the_ends_and_the_plans_sealed(ask, make_job, fly, look):
     job_id = make_job()
     run_id = ask(job_id, "run", {}).json["id"]

@@ -12,7 +12,7 @@ from webapp.accounts.access import Actor
 from webapp.accounts.models import Project, User
 from webapp.connections.configs import endpoint
 from webapp.connections.models import Connection, ConnectionRole
-from webapp.connections.uses import JobUse, connection_deleted, provide_jobs
+from webapp.connections.uses import JobUse, connection_changed, connection_deleted, provide_jobs
 from webapp.db import db
 from webapp.engine.connectors.duckdb.spec import WAREHOUSE
 from webapp.engine.errors import EngineError, Origin
@@ -194,8 +194,18 @@ def _apply_ends(found: SyncDefinition, draft: SyncDraft, project_id: uuid.UUID) 
 
 def _check_two_files(found: SyncDefinition) -> None:
     """Raise Invalid for a DuckDB file that would be synced into itself: a load needs its file alone."""
+    if file := _file_of_both(found):
+        raise Invalid(
+            f"destination: it is the file that the source reads, {file}. Choose another file as the destination, "
+            "or copy tables within the file by SQL.",
+            field="destination",
+        )
+
+
+def _file_of_both(found: SyncDefinition) -> str | None:
+    """The DuckDB file at both ends, as the source calls it; None when they are two files, or no files."""
     if found.source.type != "duckdb" or found.destination.type != "duckdb":
-        return
+        return None
     around = jobs.door_context()
     ends = (found.source, found.destination)
     source, destination = (endpoint(end.role, end.type, end.config) for end in ends)
@@ -207,13 +217,8 @@ def _check_two_files(found: SyncDefinition) -> None:
             else allowed_path(destination, around, origin=Origin.DESTINATION)
         )
     except EngineError:
-        return  # a path that may not be used is refused by the connection's own test
-    if read == written:
-        raise Invalid(
-            f"destination: it is the file that the source reads, {source}. Choose another file as the destination, "
-            "or copy tables within the file by SQL.",
-            field="destination",
-        )
+        return None  # a path that may not be used is refused by the connection's own test
+    return source if read == written else None
 
 
 def _end(project_id: uuid.UUID, connection_id: uuid.UUID, role: ConnectionRole) -> Connection:
@@ -271,6 +276,17 @@ def ground_jobs_of(connection: Connection) -> None:
         jobs.switch_off(found.job)
 
 
+def keep_two_files(connection: Connection) -> None:
+    """A connection that changed leaves the jobs that use it two files at their ends. Raises Invalid."""
+    for found in jobs_using(connection.id) if connection.type == "duckdb" else ():
+        if file := _file_of_both(found):
+            raise Invalid(
+                f"path: the job {found.job.name} would sync {file} into itself. Choose another file, or give the job "
+                "another connection first.",
+                field="config.path",
+            )
+
+
 def uses_of(connections: Sequence[Connection]) -> dict[uuid.UUID, list[JobUse]]:
     """The sync jobs at these connections, by connection id, oldest first."""
     ids = {connection.id for connection in connections}
@@ -286,5 +302,6 @@ def uses_of(connections: Sequence[Connection]) -> dict[uuid.UUID, list[JobUse]]:
 
 
 jobs.job_changed.listen(keep_sound)
+connection_changed.listen(keep_two_files)
 connection_deleted.listen(ground_jobs_of)
 provide_jobs(uses_of)
