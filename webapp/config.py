@@ -140,7 +140,10 @@ class Settings:
         _no_paths, "Further folders that files may be read from and written to, separated by colons."
     )
     hohmann_allow_private_addresses: bool = setting(
-        False, "Allow loopback and private addresses as sources. Link-local and metadata addresses are never allowed."
+        False,
+        "Allow loopback and private addresses wherever users say where to connect: sources and destinations (databases, "
+        "object stores, catalogs, SFTP, APIs), their tests and discovery, tasks that read an API or a URL, and webhooks. "
+        "Link-local and metadata addresses are never allowed.",
     )
     engine_memory_mb: int = setting(256, "Memory that DuckDB may use for one load.", unit="MB")
     parachute_min_free_percent: float = setting(

@@ -1,4 +1,4 @@
-"""Which network addresses an API source may have: resolved, checked, and then used as checked (pinned)."""
+"""Which network addresses users may have us connect to: resolved, checked, and then used as checked (pinned)."""
 
 import ipaddress
 import socket
