@@ -141,9 +141,9 @@ class Settings:
     )
     hohmann_allow_private_addresses: bool = setting(
         False,
-        "Allow loopback and private addresses wherever users say where to connect: sources and destinations (databases, "
-        "object stores, catalogs, SFTP, APIs), their tests and discovery, tasks that read an API or a URL, and webhooks. "
-        "Link-local and metadata addresses are never allowed.",
+        "Allow loopback and private addresses wherever users say where to connect: sources and destinations "
+        "(databases, object stores, catalogs, SFTP, APIs), their tests and discovery, tasks that read an API, and "
+        "webhooks. Link-local and metadata addresses are never allowed.",
     )
     engine_memory_mb: int = setting(256, "Memory that DuckDB may use for one load.", unit="MB")
     parachute_min_free_percent: float = setting(
