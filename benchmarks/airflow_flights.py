@@ -3,26 +3,27 @@
 1. From `POST /job` to the flight's first callback, beside Airflow's own REST trigger to the first line of its task,
    turn by turn on the same Airflow.
 2. Callbacks a second that are taken in order, by two web processes on PostgreSQL, from eight callers that keep their
-   connections: PATCHes of rockets, and reports of runs with a line of log and progress.
+   connections (wrk): PATCHes of rockets, and reports of runs with a line of log and progress.
 3. Airflow is away while flights are asked for; when it is back, all of them fly once and none twice.
 """
 
 import argparse
-import json
+import re
 import statistics
+import subprocess
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import urllib3
 
-from benchmarks.common import HOME, ROOT, BenchStack, fresh_database, percentile, report
+from benchmarks.common import HOME, ROOT, BenchStack, fresh_database, report
 from tests.support.airflow import AirflowServer
 
 CALLERS = 8
@@ -167,86 +168,98 @@ def measure_callbacks(seconds: float) -> None:
         with fresh_database("postgresql") as url:
             stack = BenchStack(url, AIRFLOW_URL=NOBODY_THERE, EXECUTOR="airflow", AIRFLOW_LEASE_SECONDS="60")
             try:
-                rows.append(_rate(name, prepare(stack, url), seconds))
+                rows.append(_rate(name, stack, prepare(stack, url), seconds))
             finally:
                 stack.stop()
     report("airflow callbacks", ["what", "callbacks/s", "taken in order", "p50 ms", "p99 ms"], rows)
 
 
-Say = Callable[[urllib3.PoolManager, int], int]
+@dataclass(frozen=True)
+class Caller:
+    """One that reports again and again over a connection that it keeps; `%d` in body and answer is the number."""
+
+    method: str
+    path: str
+    token: str
+    body: str
+    answer: str
 
 
-def rocket_callers(stack: BenchStack, _url: str) -> list[Say]:
+def rocket_callers(stack: BenchStack, _url: str) -> list[Caller]:
     """One flight for each caller, of which it says where it is."""
-    headers = {"Authorization": f"Bearer {service_token(stack)}", "Content-Type": "application/json"}
-    return [_rocket_caller(stack, launch(stack, 600), headers) for _ in range(CALLERS)]
+    token = service_token(stack)
+    return [_rocket_caller(launch(stack, 600), token) for _ in range(CALLERS)]
 
 
-def _rocket_caller(stack: BenchStack, rocket: dict[str, Any], headers: dict[str, str]) -> Say:
-    def say(http: urllib3.PoolManager, number: int) -> int:
-        body = {"dag_run_id": rocket["airflow_dag_run_id"], "sequence": number, "location": f"waypoint {number}"}
-        path = f"{stack.url}/api/v1/job/{rocket['id']}"
-        answer = http.request("PATCH", path, body=json.dumps(body), headers=headers)
-        taken = answer.status == 200 and answer.json()["location"] == body["location"]
-        return number if taken else 0
-
-    return say
+def _rocket_caller(rocket: dict[str, Any], token: str) -> Caller:
+    flight = rocket["airflow_dag_run_id"]
+    body = f'{{"dag_run_id": "{flight}", "sequence": %d, "location": "waypoint %d"}}'
+    return Caller("PATCH", f"/api/v1/job/{rocket['id']}", token, body, '"waypoint %d"')
 
 
-def run_callers(stack: BenchStack, url: str) -> list[Say]:
+def run_callers(stack: BenchStack, _url: str) -> list[Caller]:
     """One run for each caller, begun as Airflow's task would begin it."""
-    headers = {"Authorization": f"Bearer {service_token(stack)}", "Content-Type": "application/json"}
+    token = service_token(stack)
     runs = []
     for number in range(CALLERS):
         body = {"job_name": f"job {number}", "schedule": "@manual", "is_active": True, "tasks": []}
         job = stack.call("POST", "/api/v1/jobs", body)
         runs.append(stack.call("POST", f"/api/v1/jobs/{job['job_id']}/run")["run_id"])
-    return [_run_caller(stack, run_id, headers) for run_id in runs]
+    return [_run_caller(stack, run_id, token) for run_id in runs]
 
 
-def _run_caller(stack: BenchStack, run_id: str, headers: dict[str, str]) -> Say:
+def _run_caller(stack: BenchStack, run_id: str, token: str) -> Caller:
     found = wait_for(lambda: stack.call("GET", f"/api/v1/runs/{run_id}")["airflow_dag_run_id"], pause=0.05)
-    path = f"{stack.url}/api/v1/airflow/runs/{run_id}"
-    begun = urllib3.request("POST", f"{path}/begin", json={"dag_run_id": found, "key": "benchmark"}, headers=headers)
-    token = {"Authorization": f"Bearer {begun.json()['token']}", "Content-Type": "application/json"}
-
-    def say(http: urllib3.PoolManager, number: int) -> int:
-        line = {"at": "2026-01-01T00:00:00+00:00", "level": "info", "message": f"line {number}"}
-        progress = {"rows_read": number, "rows_written": number, "bytes_read": number, "fraction": None}
-        body = {"sequence": number, "lines": [line], "progress": progress}
-        answer = http.request("POST", f"{path}/reports", body=json.dumps(body), headers=token)
-        return int(answer.json()["sequence"]) if answer.status == 200 and answer.json()["taken"] else 0
-
-    return say
+    path = f"/api/v1/airflow/runs/{run_id}"
+    begin = {"dag_run_id": found, "key": "benchmark"}
+    bearer = {"Authorization": f"Bearer {token}"}
+    begun = urllib3.request("POST", f"{stack.url}{path}/begin", json=begin, headers=bearer)
+    line = '{"at": "2026-01-01T00:00:00+00:00", "level": "info", "message": "line %d"}'
+    progress = '{"rows_read": %d, "rows_written": %d, "bytes_read": %d, "fraction": null}'
+    body = f'{{"sequence": %d, "lines": [{line}], "progress": {progress}}}'
+    return Caller("POST", f"{path}/reports", begun.json()["token"], body, '"sequence":%d,"taken":true')
 
 
-def _rate(name: str, callers: list[Say], seconds: float) -> list[str]:
-    counts, took = [0] * len(callers), [[] for _ in callers]
-    wrong: list[int] = []
-    end = time.monotonic() + seconds
+WRK = """
+local callers = {%s}
+local started = {}
+function setup(thread)
+  table.insert(started, thread)
+  local mine = callers[#started]
+  for name, value in pairs(mine) do thread:set(name, value) end
+  thread:set("number", 1)
+  thread:set("wrong", 0)
+end
+local function numbered(text) return (text:gsub("%%%%d", tostring(number))) end
+function request()
+  local headers = {["Authorization"] = "Bearer " .. token, ["Content-Type"] = "application/json"}
+  return wrk.format(method, path, headers, numbered(body))
+end
+function response(status, headers, said)
+  if status ~= 200 or not said:find(numbered(answer), 1, true) then wrong = wrong + 1 end
+  number = number + 1
+end
+function done(summary, latency, requests)
+  local refused = 0
+  for _, thread in ipairs(started) do refused = refused + thread:get("wrong") end
+  print(string.format("RESULT %%d %%f %%d %%f %%f", summary.requests, summary.duration / 1e6, refused,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end
+"""
 
-    def call(at: int) -> None:
-        http = urllib3.PoolManager(maxsize=1, retries=False)
-        while time.monotonic() < end:
-            before = time.perf_counter()
-            number = counts[at] + 1
-            if callers[at](http, number) != number:
-                wrong.append(number)
-                return
-            took[at].append(time.perf_counter() - before)
-            counts[at] = number
 
-    threads = [threading.Thread(target=call, args=(at,)) for at in range(len(callers))]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    all_took = [one for each in took for one in each]
-    rate = sum(counts) / (time.monotonic() - began)
-    in_order = "all" if not wrong else f"{len(wrong)} refused"
-    times = [f"{value * 1000:.1f}" for value in (statistics.median(all_took), percentile(all_took, 0.99))]
-    return [name, f"{rate:,.0f}", in_order, *times]
+def _rate(name: str, stack: BenchStack, callers: list[Caller], seconds: float) -> list[str]:
+    """wrk with a thread for each caller: no answer, no next callback."""
+    tables = ", ".join("{" + ", ".join(f"{key} = [[{value}]]" for key, value in asdict(caller).items()) + "}"
+                       for caller in callers)  # fmt: skip
+    script = stack.home / "callbacks.lua"
+    script.write_text(WRK % tables)
+    count = str(len(callers))
+    command = ["wrk", "-t", count, "-c", count, f"-d{seconds:g}s", "-s", str(script), stack.url]
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    taken, took, refused, p50, p99 = re.search(r"RESULT (\S+) (\S+) (\S+) (\S+) (\S+)", text).groups()
+    in_order = "all" if int(refused) == 0 else f"{refused} refused"
+    return [name, f"{int(taken) / float(took):,.0f}", in_order, f"{float(p50):.1f}", f"{float(p99):.1f}"]
 
 
 # --- 3 ----------------------------------------------------------------------------------------------------------------

@@ -274,10 +274,14 @@ def apply_reports(reports: Sequence[Report]) -> None:
     if not wanted:
         return
     query = sa.select(Run).where(Run.id.in_(wanted)).order_by(Run.number).with_for_update()
+    apply_to_locked([(run, wanted[run.id]) for run in db.session.scalars(query)])
+
+
+def apply_to_locked(reported: Sequence[tuple[Run, Report]]) -> None:
+    """Write what was reported of these runs, which the caller has locked, and announce it."""
     moves: list[RunMoved] = []
     moving: list[Run] = []
-    for run in db.session.scalars(query):
-        report = wanted[run.id]
+    for run, report in reported:
         if run.lease_token != report.lease.token or run.state is not RunState.RUNNING:
             continue
         write_lines(run, report)

@@ -100,7 +100,7 @@ def take_report(run_pass: RunPass, report: Report, *, sequence: int, settings: S
     note_heard(flight, settings)
     spec = run.spec if report.steps else {}  # decrypted only where it is needed: the receipts of streams are kept by it
     lease = Lease(run.id, run.job_id, run.lease_token, run.attempt, run.first_task, spec)
-    queue.apply_reports([replace(report, lease=lease)])
+    queue.apply_to_locked([(run, replace(report, lease=lease))])
     if report.outcome is not None:
         end(flight, stop=False)
     return Heard(sequence, taken=True, stop_for=run.cancel_requested_by)
