@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from webapp.config import Role
@@ -55,6 +55,12 @@ class Actor:
         for project_id in self.memberships:
             return project_id
         raise NotAllowed("You do not belong to any project. Ask an admin to add you.")
+
+    def within(self, project_id: uuid.UUID) -> "Actor":
+        """The same actor with this project alone, which so is the default one. Raises NotFound for a stranger."""
+        if project_id not in self.memberships:
+            raise NotFound("Project not found")
+        return replace(self, memberships={project_id: self.memberships[project_id]})
 
     def can_see(self, project_id: uuid.UUID | None) -> bool:
         """Whether things of this project are shown to the actor."""

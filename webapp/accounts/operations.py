@@ -221,6 +221,12 @@ def project_called(actor: Actor, name: str) -> uuid.UUID:
     return found
 
 
+def projects_of(actor: Actor) -> list[Project]:
+    """The projects that the actor belongs to, its default one first."""
+    found = db.session.scalars(sa.select(Project).where(Project.id.in_(actor.project_ids)))
+    return sorted(found, key=lambda one: actor.project_ids.index(one.id))
+
+
 # --- signing in and out -----------------------------------------------------------------------------------------------
 
 

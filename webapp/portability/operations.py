@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp import db as database
+from webapp.accounts import operations as accounts
 from webapp.accounts.access import Actor, Scope
 from webapp.accounts.models import Project
 from webapp.config import Role
@@ -19,6 +20,11 @@ from webapp.portability.content import jobs_of, keyed_jobs, numbered, read_conte
 from webapp.portability.document import ProjectFile, read_file, refusal, write_file
 from webapp.portability.plan import Import, Outcome
 from webapp.portability.yaml_text import LARGEST_FILE
+
+
+def in_project(actor: Actor, name: str) -> Actor:
+    """The actor in the project of this slug or number; without a name in the first. Raises NotFound for a stranger."""
+    return actor.within(accounts.project_called(actor, name)) if name else actor
 
 
 def export_project(actor: Actor) -> bytes:
@@ -50,6 +56,11 @@ def project_to_change(actor: Actor) -> uuid.UUID:
     project_id = actor.default_project_id
     actor.require(Role.OPERATOR, project_id, Scope.JOBS_WRITE, what="Project")
     return project_id
+
+
+def may_import(actor: Actor) -> bool:
+    """Whether a file of the actor's may come into its project: for showing the form, never for deciding."""
+    return any(actor.has(Role.OPERATOR, project_id, Scope.JOBS_WRITE) for project_id in actor.project_ids[:1])
 
 
 def _carry_out(actor: Actor, file: ProjectFile) -> Outcome:

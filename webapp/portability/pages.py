@@ -1,9 +1,14 @@
-"""The page of a project's file: download it; upload one, look at what it would do, then import it."""
+"""The page of a project's file: download it; upload one, look at what it would do, then import it.
+
+`project` in the address or the form is the slug or number of the project that is meant; without it, the first.
+"""
 
 from flask import Blueprint, Flask, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp import db as database
+from webapp.accounts import operations as accounts
+from webapp.accounts.access import Actor
 from webapp.errors import Invalid
 from webapp.guard import actor
 from webapp.portability import operations as portability
@@ -27,7 +32,7 @@ def show() -> ResponseReturnValue:
 @door.get("/file")
 def download() -> Response:
     """The project's file."""
-    return answer_file(portability.export_project(actor()))
+    return answer_file(portability.export_project(_actor()))
 
 
 def answer_file(data: bytes) -> Response:
@@ -43,13 +48,18 @@ def bring_in() -> ResponseReturnValue:
     try:
         if not data:
             raise Invalid("Choose a file first.", field="file")
-        plan = portability.plan_import(actor(), data)
+        plan = portability.plan_import(_actor(), data)
         if request.form.get("digest") != plan.digest:
             return _page(plan=plan, text=data.decode(), is_other=bool(request.form.get("digest")))
-        return _page(done=portability.import_project(actor(), data))
+        return _page(done=portability.import_project(_actor(), data))
     except Invalid as error:
         database.abandon(database.db.session())
         return _page(422, problems=_problems(error))
+
+
+def _actor() -> Actor:
+    """The visitor, in the project that is meant."""
+    return portability.in_project(actor(), request.values.get("project", ""))
 
 
 def _sent() -> bytes:
@@ -76,5 +86,15 @@ def _page(
     problems: list[str] | None = None,
 ) -> ResponseReturnValue:
     page = "portability/plan.html" if plan else "portability/project.html"
-    facts = {"plan": plan, "done": done, "text": text, "is_other": is_other, "problems": problems or []}
-    return render_template(page, **facts), status
+    here = _actor()
+    return render_template(
+        page,
+        plan=plan,
+        done=done,
+        text=text,
+        is_other=is_other,
+        problems=problems or [],
+        projects=accounts.projects_of(actor()),
+        chosen=next(iter(accounts.projects_of(here)), None),
+        may_import=portability.may_import(here),
+    ), status

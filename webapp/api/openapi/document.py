@@ -150,7 +150,7 @@ class Document:
             yield {"name": name, "in": "path", "required": True, "schema": _kind_of_parameter(name)}
 
     def _query_parameters(self, door: Door) -> Iterator[dict[str, Any]]:
-        if door.told.query is None or (door.method == "POST" and door.told.body is not None):
+        if door.told.query is None or (door.method == "POST" and door.told.body is door.told.query):
             return
         schema = self._schema(door.told.query, "validation")
         if "$ref" in schema:

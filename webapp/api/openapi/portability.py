@@ -3,7 +3,7 @@
 from typing import Any
 
 from webapp.api.openapi.told import Answer, Chapter, Told
-from webapp.api.portability import YAML
+from webapp.api.portability import YAML, ProjectQuery
 from webapp.portability.document import ProjectFile
 from webapp.portability.plan import Verb
 
@@ -44,12 +44,12 @@ class OutcomeShown(Answer):
     new_secrets: list[KeyShown]
 
 
-BROUGHT_IN = Told(OutcomeShown, body=ProjectFile, body_media=YAML, example=FILE, refuses=(409,))
+BROUGHT_IN = Told(OutcomeShown, query=ProjectQuery, body=ProjectFile, body_media=YAML, example=FILE, refuses=(404, 409))
 CHAPTER = Chapter(
     "Project file",
     "A project as one YAML file without secrets: out of one instance, into another, or into version control.",
     {
-        "portability_api.export_project": Told(dict[str, Any], media=YAML[:1], refuses=(422,)),
+        "portability_api.export_project": Told(dict[str, Any], query=ProjectQuery, media=YAML[:1], refuses=(404, 422)),
         "portability_api.plan_import": BROUGHT_IN,
         "portability_api.import_project": BROUGHT_IN,
     },
