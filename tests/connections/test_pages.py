@@ -141,7 +141,7 @@ def test_lists_pairs_and_variants_are_fields_of_their_own(bob: Person, look: Cal
     page = bob.browser().get("/connections/sources/new?type=rest").text
     assert '<option value="none">none</option><option value="api_key">' in page.replace(" selected", "")
     form = {
-        "name": "API", "config.base_url": "https://api.example/v1", "config.streams": '[{"name": "orders"}]',
+        "name": "API", "config.base_url": "https://api.example/v1", "config.streams.0.name": "orders",
         "config.auth.type": "bearer", "config.auth.bearer.bearer_token": "a-planted-secret",
         "config.auth.api_key.name": "X-Other", "config.headers": "Accept: application/json\nX-Team: a: b",
     }  # fmt: skip

@@ -192,6 +192,8 @@ def _edit(
         config = connections.shown_config(connection) if connection else {}
         return _form(role, chosen, connection, types, schema, config, {})
     config, errors = read_fields(schema, request.form)
+    if request.form.get("do", "").startswith(("add ", "remove ")):
+        return _form(role, chosen, connection, types, schema, config, {})
     problem = "" if not errors else "Not saved yet: something below needs a look."
     if not errors:
         try:

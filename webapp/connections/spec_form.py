@@ -1,6 +1,7 @@
 """A connector's configuration as a form: fields drawn from its JSON Schema, and read back into a configuration.
 
-A field's name is its place in the configuration, such as `config.ssl.mode`, so that errors find their field.
+A field's name is its place in the configuration, such as `config.ssl.mode` or `config.streams.0.path`, so that errors
+find their field.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,16 +28,18 @@ class Kind(StrEnum):
     LINES = "lines"
     PAIRS = "pairs"
     JSON = "json"
+    LIST = "list"
     GROUP = "group"
     VARIANTS = "variants"
 
 
 @dataclass(frozen=True)
 class SpecField:
-    """One field; with `kind` GROUP an object with fields of its own; with VARIANTS one of `fields`, each a group.
+    """One field; with `kind` GROUP an object with fields of its own; with VARIANTS one of `fields`, each a group;
+    with LIST any number of them, and `fields` are those that there are.
 
-    `is_set` tells that its value is not the usual one; `example` is what a JSON field may look like. `storages` are the
-    kinds of storage that alone have the field; empty where all have it.
+    `is_set` tells that its value is not the usual one. `storages` are the kinds of storage that alone have the field;
+    empty where all have it.
     """
 
     name: str
@@ -49,7 +52,6 @@ class SpecField:
     fields: tuple["SpecField", ...] = ()
     errors: tuple[str, ...] = ()
     is_set: bool = False
-    example: str = ""
     storages: tuple[str, ...] = ()
 
     @property
@@ -60,7 +62,12 @@ class SpecField:
     @property
     def is_wide(self) -> bool:
         """Whether it takes a row of the form by itself."""
-        return self.kind in (Kind.GROUP, Kind.VARIANTS)
+        return self.kind in (Kind.GROUP, Kind.VARIANTS, Kind.LIST)
+
+    @property
+    def item_word(self) -> str:
+        """What one of a list is called: stream for Streams."""
+        return self.label.removesuffix("s").lower()
 
     @property
     def is_usual(self) -> bool:
@@ -81,7 +88,10 @@ def draw_fields(schema: Schema, config: Mapping[str, Any], errors: Mapping[str, 
 
 
 def read_fields(schema: Schema, form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The configuration that was sent, and what could not be read, by field name."""
+    """The configuration that was sent, and what could not be read, by field name.
+
+    With `do` in the form, "add config.streams" or "remove config.streams.2", a list is one longer or shorter than sent.
+    """
     errors: dict[str, list[str]] = {}
     return _read_object(schema, schema, PREFIX, form, errors), errors
 
@@ -119,13 +129,14 @@ def _draw(
         kind=kind,
         value=_as_text(shown, kind),
         is_required=is_required,
-        choices=tuple(_variants(schema)) or tuple(str(word) for word in _plain(schema).get("enum", ())),
+        choices=tuple(one.name.rpartition(".")[2] for one in inner)
+        if kind is Kind.VARIANTS
+        else tuple(str(word) for word in _plain(schema).get("enum", ())),
         fields=inner,
         errors=tuple(errors.get(name, ())),
         is_set=any(one.is_set for one in inner)
         if kind is Kind.GROUP
         else value is not _ABSENT and value != schema.get("default") and value not in (None, "", [], {}),
-        example=_example(root, schema) if kind is Kind.JSON else "",
         storages=tuple(schema.get("x-storage", ())),
     )
 
@@ -133,21 +144,28 @@ def _draw(
 def _inner(
     root: Schema, schema: Schema, name: str, shown: Any, errors: Mapping[str, list[str]]
 ) -> tuple[SpecField, ...]:
-    """The fields of a group, or a group for each variant."""
+    """The fields of a group, or a group for each variant, or for each that is in a list."""
     given = shown if isinstance(shown, Mapping) else {}
     if _kind_of(schema) is Kind.GROUP:
         return tuple(_draw_object(root, schema, name, given, errors))
-    found = []
+    if _kind_of(schema) is Kind.LIST:
+        listed = shown if isinstance(shown, list) else [{}] * _plain(schema).get("minItems", 0)
+        item = _resolved(root, _plain(schema)["items"])
+        return tuple(_group(root, item, f"{name}.{at}", str(at + 1), one, errors) for at, one in enumerate(listed))
+    # What may be left open has a first variant without a name and without fields.
+    found = [SpecField(f"{name}.", "", "", Kind.GROUP, "", False)] if _may_be_null(schema) else []
     for word, variant in _variants(schema).items():
-        one = _resolved(root, variant)
         config = given if given.get(_tag(schema)) == word else {}
-        inner = tuple(_draw_object(root, one, f"{name}.{word}", config, errors))
-        found.append(
-            SpecField(
-                f"{name}.{word}", word.replace("_", " "), one.get("description", ""), Kind.GROUP, "", True, (), inner
-            )
-        )
+        found.append(_group(root, _resolved(root, variant), f"{name}.{word}", word.replace("_", " "), config, errors))
     return tuple(found)
+
+
+def _group(
+    root: Schema, schema: Schema, name: str, label: str, given: Any, errors: Mapping[str, list[str]]
+) -> SpecField:
+    inner = tuple(_draw_object(root, schema, name, given if isinstance(given, Mapping) else {}, errors))
+    described = schema.get("description", "")
+    return SpecField(name, label, described, Kind.GROUP, "", True, (), inner, tuple(errors.get(name, ())))
 
 
 def _variants(schema: Schema) -> dict[str, Schema]:
@@ -161,27 +179,25 @@ def _tag(schema: Schema) -> str:
     return str(_plain(schema)["discriminator"]["propertyName"])
 
 
-def _example(root: Schema, schema: Schema) -> str:
-    """What a list of objects looks like: one with the keys that it needs, and the first that it may have."""
-    item = _resolved(root, _plain(schema).get("items", {}))
-    names = list(item.get("properties", {}))
-    wanted = [name for name in names if name in item.get("required", ())] or names[:1]
-    more = [name for name in names if name not in wanted and item["properties"][name].get("type") == "string"][:1]
-    return orjson.dumps([dict.fromkeys([*wanted, *more], "…")]).decode() if names else ""
-
-
 def _as_text(value: Any, kind: Kind) -> Any:
     if kind is Kind.SWITCH:
         return bool(value)
     if kind is Kind.LINES and isinstance(value, list):
         return "\n".join(str(item) for item in value)
     if kind is Kind.PAIRS and isinstance(value, Mapping):
-        return "\n".join(f"{name}: {item}" for name, item in value.items())
+        return "\n".join(_pair_lines(value))
     if kind is Kind.VARIANTS:
         return value.get("type", "") if isinstance(value, Mapping) else ""
     if kind is Kind.JSON and value not in (None, "", [], {}) and not isinstance(value, str):
         return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    return "" if value is None or value in ([], {}) or kind is Kind.GROUP else value
+    return "" if value is None or value in ([], {}) or kind in (Kind.GROUP, Kind.LIST) else value
+
+
+def _pair_lines(pairs: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each value; a name that has several stands on as many lines."""
+    for name, given in pairs.items():
+        for value in given if isinstance(given, list) else [given]:
+            yield f"{name}: {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _read_object(
@@ -203,6 +219,8 @@ def _read(root: Schema, schema: Schema, name: str, form: Mapping[str, str], erro
     kind = _kind_of(schema)
     if kind is Kind.GROUP:
         return _read_object(root, schema, name, form, errors) or _ABSENT
+    if kind is Kind.LIST:
+        return _read_list(root, schema, name, form, errors) or _ABSENT
     if kind is Kind.VARIANTS:
         word = form.get(f"{name}.{_tag(schema)}", "")
         chosen = _variants(schema).get(word)
@@ -222,6 +240,22 @@ def _read(root: Schema, schema: Schema, name: str, form: Mapping[str, str], erro
     return _json(text, name, errors) if kind is Kind.JSON else text
 
 
+def _read_list(
+    root: Schema, schema: Schema, name: str, form: Mapping[str, str], errors: dict[str, list[str]]
+) -> list[dict[str, Any]]:
+    """The items as they were sent, after what the button `do` says: one more, or one less."""
+    item, verb = _resolved(root, _plain(schema)["items"]), form.get("do", "")
+    kept = [at for at in _indexes(form, name) if verb != f"remove {name}.{at}"]
+    added: list[dict[str, Any]] = [{}] if verb == f"add {name}" else []
+    return [_read_object(root, item, f"{name}.{at}", form, errors) for at in kept] + added
+
+
+def _indexes(form: Mapping[str, str], name: str) -> list[int]:
+    """The numbers of the items of a list that the form has fields of."""
+    found = {one.removeprefix(f"{name}.").partition(".")[0] for one in form if one.startswith(f"{name}.")}
+    return sorted(int(one) for one in found if one.isdecimal())
+
+
 def _number(text: str) -> Any:
     for kind in (int, float):
         try:
@@ -235,8 +269,11 @@ def _pairs(text: str, name: str, errors: dict[str, list[str]]) -> Any:
     lines = [line.partition(":") for line in text.splitlines() if line.strip()]
     if not all(colon for _, colon, _ in lines):
         errors[name] = ["Each line is a name, a colon and a value."]
-        return _ABSENT
-    return {key.strip(): value.strip() for key, _, value in lines}
+        return text  # shown again as it was typed
+    found: dict[str, list[str]] = {}
+    for key, _, value in lines:
+        found.setdefault(key.strip(), []).append(value.strip())
+    return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
 
 
 def _json(text: str, name: str, errors: dict[str, list[str]]) -> Any:
@@ -244,7 +281,7 @@ def _json(text: str, name: str, errors: dict[str, list[str]]) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         errors[name] = [f"This is not JSON: {error}."]
-        return _ABSENT
+        return text
 
 
 def _resolved(root: Schema, schema: Schema) -> Schema:
@@ -273,15 +310,20 @@ def _kind_of(schema: Schema) -> Kind:
         return Kind.VARIANTS
     if one.get("properties"):
         return Kind.GROUP
-    if one.get("type") == "array" and one.get("items", {}).get("type") == "string":
-        return Kind.LINES
+    if one.get("type") == "array":
+        return Kind.LINES if _is_text(one.get("items")) else Kind.LIST if "$ref" in one.get("items", {}) else Kind.JSON
     if one.get("type") == "object" and _is_text(one.get("additionalProperties")):
         return Kind.PAIRS
     return _KINDS.get(str(one.get("type", "")), Kind.JSON)
 
 
 def _is_text(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and schema.get("type") == "string"
+    """Whether text is allowed, alone or beside other types."""
+    return isinstance(schema, Mapping) and "string" in [one.get("type") for one in (schema, *schema.get("anyOf", ()))]
+
+
+def _may_be_null(schema: Schema) -> bool:
+    return any(one.get("type") == "null" for one in schema.get("anyOf", ()))
 
 
 _KINDS = {"string": Kind.TEXT, "boolean": Kind.SWITCH, "integer": Kind.NUMBER, "number": Kind.NUMBER}
