@@ -2,21 +2,25 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pymysql
 import pytest
 
 from tests.engine.conftest import Heard
 from tests.support.mariadb import MariaServer, start_or_skip
 from tests.support.stacks import free_port
-from webapp.engine.connectors.base import Chunk, Condition, Filter, Mode, Read, Stream
-from webapp.engine.connectors.mysql.source import MySQLSource
+from webapp.engine.connectors.base import Chunk, Condition, Filter, Mode, Read, ReadAgain, Stream, Target
+from webapp.engine.connectors.mysql.source import BATCH_ROWS, MySQLSource
 from webapp.engine.connectors.types import arrow_schema
 from webapp.engine.context import Context
 from webapp.engine.errors import EngineError, Kind
+from webapp.engine.sync.plan import StreamPlan, StreamReceipt, StreamStatus, SyncSpec
+from webapp.engine.sync.runner import run_sync
 
 ALL_TYPES = """CREATE TABLE everything (
  id BIGINT PRIMARY KEY, t TINYINT, tu TINYINT UNSIGNED, s SMALLINT, m MEDIUMINT, i INT, iu INT UNSIGNED, b BIGINT,
@@ -42,10 +46,13 @@ def shop(maria: MariaServer) -> Iterator[pymysql.cursors.Cursor]:
     connection.close()
 
 
+def config(maria: MariaServer) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": maria.port, "username": "root", "password": "", "database": "shop"}
+
+
 def source(maria: MariaServer, tmp_path: Path, **changes: Any) -> MySQLSource:
-    given = {"host": "127.0.0.1", "port": maria.port, "username": "root", "password": "", "database": "shop"}
     context = Context(tmp_path, (), tmp_path / "w.duckdb", tmp_path / "t", Heard(), allow_private_addresses=True)
-    return MySQLSource(MySQLSource.Spec.model_validate({**given, **changes}), context)
+    return MySQLSource(MySQLSource.Spec.model_validate({**config(maria), **changes}), context)
 
 
 def rows_of(found: MySQLSource, stream: Stream, **window: Any) -> list[dict[str, Any]]:
@@ -94,6 +101,80 @@ def test_dates_that_are_none_become_null(maria: MariaServer, shop: pymysql.curso
         {"d": None, "a": None},
         {"d": dt.date(2024, 1, 2), "a": dt.datetime(2024, 1, 2)},
     ]
+
+
+def test_days_that_no_calendar_has_become_null(
+    maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path
+) -> None:
+    shop.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+    shop.execute("CREATE TABLE days (d DATE NULL)")
+    shop.execute("INSERT INTO days VALUES ('2024-00-05'), ('2024-02-31'), ('2024-02-29'), (NULL), ('2023-12-31')")
+    (stream,) = source(maria, tmp_path).discover()
+    days = [row["d"] for row in rows_of(source(maria, tmp_path), stream)]
+    assert days == [None, None, dt.date(2024, 2, 29), None, dt.date(2023, 12, 31)]
+
+
+def synced(maria: MariaServer, tmp_path: Path, streams: list[Stream]) -> list[StreamReceipt]:
+    found = source(maria, tmp_path)
+    plans = [StreamPlan(one.namespace, one.name, one.columns, Target("landed", one.name)) for one in streams]
+    spec = SyncSpec("mysql", config(maria), "duckdb", {"path": "lake.duckdb"}, plans)
+    return run_sync(spec, found.context, lambda receipt: None)
+
+
+def test_a_date_that_is_none_behind_many_rows_has_the_stream_read_again(
+    maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path
+) -> None:
+    shop.execute("SET sql_mode = ''")
+    shop.execute("CREATE TABLE days (id INT PRIMARY KEY, d DATETIME(6) NOT NULL)")
+    shop.execute(f"INSERT INTO days SELECT seq, '2024-01-02' FROM seq_1_to_{2 * BATCH_ROWS}")
+    shop.execute(f"UPDATE days SET d = '0000-00-00' WHERE id = {2 * BATCH_ROWS}")
+    found = source(maria, tmp_path)
+    (stream,) = found.discover()
+    read = Read(stream, stream.columns)
+    with found.open(parallel=1) as session:
+        with pytest.raises(ReadAgain):
+            session.read(read, Chunk("all")).read_all()
+        assert session.read(read, Chunk("all")).read_all().column("d").null_count == 1
+    (receipt,) = synced(maria, tmp_path, [stream])
+    assert (receipt.status, receipt.doubt) == (StreamStatus.LANDED, None)
+    assert receipt.rows_source == receipt.rows_read == receipt.rows_found == 2 * BATCH_ROWS
+    with duckdb.connect(str(tmp_path / "lake.duckdb"), read_only=True) as lake:
+        odd = lake.execute("SELECT id FROM landed.days WHERE d IS NULL").fetchall()
+        assert odd == [(2 * BATCH_ROWS,)]
+        assert lake.execute("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'landed'").fetchone() == (1,)
+
+
+def test_the_count_beside_a_read_is_that_of_the_rows_before_it(
+    maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path
+) -> None:
+    shop.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    shop.execute("INSERT INTO t VALUES (1), (2)")
+    shop.execute("CREATE VIEW seen AS SELECT id FROM t")
+    shop.execute("CREATE TABLE old (id INT) ENGINE=MyISAM")
+    shop.execute("INSERT INTO old VALUES (1), (2)")
+    shop.execute("SET GLOBAL TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    found = source(maria, tmp_path)
+    reads = [Read(stream, stream.columns) for stream in found.discover()]
+    assert len(reads) == 3
+    with found.open(parallel=1) as session:
+        counting = [session.counting(read) for read in reads]
+        shop.execute("INSERT INTO t VALUES (3)")
+        shop.execute("INSERT INTO old VALUES (3)")
+        assert [count() for count in counting] == [2, 2, 2]
+        assert [session.count(read) for read in reads] == [3, 3, 3]
+    shop.execute("SET GLOBAL TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+def test_streams_side_by_side_do_not_mix_their_questions(
+    maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path
+) -> None:
+    for number in range(4):
+        shop.execute(f"CREATE TABLE t{number} (id INT PRIMARY KEY)")
+        shop.execute(f"INSERT INTO t{number} SELECT seq FROM seq_1_to_{1000 * (number + 1)}")
+    found = source(maria, tmp_path)
+    reads = [Read(stream, stream.columns, cursor="id") for stream in found.discover()] * 50
+    with found.open(parallel=4) as session, ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(session.high_water, reads)) == [1000, 2000, 3000, 4000] * 50
 
 
 def test_tables_and_views_are_found_with_keys_cursors_and_modes(

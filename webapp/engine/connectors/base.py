@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from webapp.engine.context import Context
-from webapp.engine.errors import EngineError, Origin
+from webapp.engine.errors import EngineError, Kind, Origin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,6 +159,13 @@ class CheckStep:
     seconds: float = 0.0
 
 
+class ReadAgain(EngineError):
+    """Rows have shown the source that it must read otherwise: those given so far are void, another read gives all."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message, origin=Origin.SOURCE, kind=Kind.SYSTEM, permanent=False, **facts)
+
+
 class Source(ABC, Generic[Config]):
     """One configured source."""
 
@@ -218,6 +225,11 @@ class SourceSession(ABC):
         """How many rows `read` has, whatever it costs; None where nobody can tell."""
         return self.count(read)
 
+    def counting(self, read: Read, *, exactly: bool = False) -> Callable[[], int | None]:
+        """Begin to count the rows that `read` has now; what waits for the number may be called beside `read`."""
+        found = self.count_exactly(read) if exactly else self.count(read)
+        return lambda: found
+
     def sums(self, read: Read, columns: Sequence[str]) -> Mapping[str, Sum]:
         """What these columns of `read` add up to. Raises EngineError, also where the source does not offer sums."""
         raise EngineError(
@@ -252,7 +264,7 @@ class SourceSession(ABC):
     def read(self, read: Read, chunk: Chunk) -> pa.RecordBatchReader:
         """The rows of a chunk with exactly the columns of `read`, typed as `types.arrow_schema(read.columns)` says.
 
-        Raises EngineError, also while batches are pulled.
+        Raises EngineError, also while batches are pulled; ReadAgain when the stream has to be read anew.
         """
 
 

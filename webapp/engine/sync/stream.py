@@ -20,6 +20,7 @@ from webapp.engine.connectors.base import (
     Load,
     Mode,
     Read,
+    ReadAgain,
     Relay,
     SourceSession,
     Staged,
@@ -31,6 +32,7 @@ from webapp.engine.connectors.sums import check_column
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 from webapp.engine.sync.adding import Adding
+from webapp.engine.sync.counting import Count
 from webapp.engine.sync.filters import parse_filter
 from webapp.engine.sync.plan import Counting, StreamPlan, StreamReceipt, StreamStatus, SyncSpec
 from webapp.engine.sync.positions import Position, cursor_of, known_position, narrowed, shown_state, unadvanced
@@ -61,9 +63,10 @@ class Desk:
 class StreamRun:
     """One stream on its way; `run` never raises, the receipt says what happened."""
 
-    def __init__(self, plan: StreamPlan, desk: Desk) -> None:
+    def __init__(self, plan: StreamPlan, desk: Desk, *, began: float | None = None) -> None:
         self.plan = plan
         self.desk = desk
+        self._began = time.monotonic() if began is None else began
         self.receipt = StreamReceipt(plan.label, mode=plan.mode.value, write=plan.write.value, epoch=plan.epoch)
         self._key = plan.primary_key if plan.write is Write.UPSERT else ()
         self._lock = threading.Lock()
@@ -74,10 +77,10 @@ class StreamRun:
         self._chunks: list[Chunk] = []
         self._resumable = False
         self._short: tuple[Relay | None] | None = None
+        self._count: Count | None = None
 
     def run(self) -> StreamReceipt:
         """Do all of it."""
-        began = time.monotonic()
         self.receipt.status = StreamStatus.RUNNING
         self.desk.teller.tell(self.receipt, now=True)
         try:
@@ -86,9 +89,13 @@ class StreamRun:
             self._move()
             self._note_unseen()
             self._land()
+        except ReadAgain as reason:
+            self._abort()
+            self._log("info", reason.message)
+            return StreamRun(self.plan, self.desk, began=self._began).run()
         except Exception as error:  # one stream's failure, whatever it is, must not end the others
             self._give_up(error)
-        self.receipt.seconds = round(time.monotonic() - began, 3)
+        self.receipt.seconds = round(time.monotonic() - self._began, 3)
         self.desk.teller.tell(self.receipt, now=True)
         return self.receipt
 
@@ -147,16 +154,17 @@ class StreamRun:
         if self.plan.goes_by_text and not self._position.going_on:
             self._remark(f"the cursor {self.plan.cursor} is text: rows go by the order of texts, where 10 is before 9")
         self._read = narrowed(self._read, self._position)
-        self.receipt.rows_source = self._counted() if spec.count_source else None
+        if spec.count_source and self.plan.count is not Counting.NEVER:
+            self._count = Count(source.counting(self._read, exactly=self._exactly), self._counted)
         self._adding.ask(source, self._read)
         self._chunks = list(source.chunks(self._read, parallel=spec.parallel))
 
-    def _counted(self) -> int | None:
-        """The rows at the source, as far as the plan wants them asked for."""
-        if self.plan.count is Counting.NEVER:
-            return None
-        source = self.desk.source
-        return source.count_exactly(self._read) if self.plan.count is Counting.ALWAYS else source.count(self._read)
+    @property
+    def _exactly(self) -> bool:
+        return self.plan.count is Counting.ALWAYS
+
+    def _counted(self, rows: int | None) -> None:
+        self.receipt.rows_source = rows
 
     def _move(self) -> None:
         self.receipt.chunks = len(self._chunks)
@@ -167,6 +175,8 @@ class StreamRun:
         # The first cause; what was stopped because of it says less.
         for error in sorted(failures, key=lambda one: isinstance(one, Cancelled)):
             raise error
+        if self._count is not None:
+            self._count.result(self._check_stop)
 
     def _note_unseen(self) -> None:
         """Tell what rows have brought that the catalog does not know: it is left out, and nothing else would say so."""
@@ -351,7 +361,7 @@ class StreamRun:
         if first != self._pulled:
             time.sleep(GRACE)
             with self.desk.slots:
-                second = self._counted() or 0
+                second = self.desk.source.counting(self._read, exactly=self._exactly)() or 0
         # A source without snapshots may have grown or shrunk while it was read.
         receipt.rows_source = self._pulled if min(first, second) <= self._pulled <= max(first, second) else second
         receipt.rows_source -= skipped

@@ -76,7 +76,7 @@ class DuckDBDestination(Destination[DuckDBDestinationSpec]):
                 session = DuckDBSession(connection, self.config.schema_name, self._shown, self.context, file)
                 yield session
                 room.make_room(connection, self.context, file)
-                if session.unfinished or new:  # a new file without a table goes, too
+                if session.unfinished or (new and not session.landed):  # a new file without a table goes, too
                     connection.execute("CHECKPOINT")
                     raise _Unfinished("unfinished", origin=Origin.DESTINATION)
         except _Unfinished:
@@ -124,7 +124,7 @@ class DuckDBSession(DestinationSession):
         self.context = context
         self.shown = shown
         self.file = file
-        self.unfinished = False
+        self.unfinished = self.landed = False
         self.lock = threading.RLock()
         self._schema = schema
         from webapp.engine.database import name_of_file

@@ -100,7 +100,7 @@ class DuckDBWriter(Writer):
                 text = json.dumps(dict(state), ensure_ascii=False)
                 tables.put_state(self._connection, self._table, text, self._load.run_id)
                 parachute.prune(self._connection, self._table, self._load.keep_days)
-            self._ended = True
+            self._ended = session.landed = True
             gone = room.make_room(self._connection, session.context, session.file)
         return replace(landed, generation="") if landed.generation in gone else landed
 

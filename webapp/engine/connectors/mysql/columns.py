@@ -63,14 +63,17 @@ def type_of(data_type: str, column_type: str) -> str:
     return _PLAIN.get(data_type, "VARCHAR")
 
 
-def projection(column: Column) -> str:
-    """The SQL expression that reads the column so that no value is lost on the way."""
+def projection(column: Column, *, trusting: bool = False) -> str:
+    """The SQL expression that reads the column so that no value is lost on the way.
+
+    To look at each date costs the server as much as to read it; `trusting` takes them for dates of the calendar.
+    """
     name = quoted(column.name)
     native = column.native.split("(")[0].split(" ")[0]
-    if native in ("date", "datetime"):
-        return f"IF(DAY({name}) = 0, NULL, {name})"
-    if native == "timestamp":
-        return f"IF(DAY({name}) = 0, NULL, CONVERT_TZ({name}, @@session.time_zone, '+00:00'))"
+    if native in ("date", "datetime", "timestamp"):
+        value = f"CONVERT_TZ({name}, @@session.time_zone, '+00:00')" if native == "timestamp" else name
+        # The last day of a month that is none is null, and so is every comparison with it.
+        return value if trusting else f"IF(DAY({name}) BETWEEN 1 AND DAY(LAST_DAY({name})), {value}, NULL)"
     if native == "bit":
         return f"CAST({name} AS UNSIGNED)"
     if native in _SPATIAL:

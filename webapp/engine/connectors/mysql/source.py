@@ -3,6 +3,7 @@
 import contextlib
 import fnmatch
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,18 @@ from urllib.parse import quote
 
 from webapp.engine.addresses import checked_address
 from webapp.engine.connectors import capture, relations, sums
-from webapp.engine.connectors.base import CheckStep, Chunk, Column, Mode, Read, Source, SourceSession, Stream, Sum
+from webapp.engine.connectors.base import (
+    CheckStep,
+    Chunk,
+    Column,
+    Mode,
+    Read,
+    ReadAgain,
+    Source,
+    SourceSession,
+    Stream,
+    Sum,
+)
 from webapp.engine.connectors.mysql.columns import Declared, column_of, projection, quoted
 from webapp.engine.connectors.mysql.server import connect, fault
 from webapp.engine.connectors.mysql.spec import OWN, MySQLSpec
@@ -57,11 +69,12 @@ class MySQLSource(Source[MySQLSpec]):
     def discover(self, *, pattern: str = "") -> Iterator[Stream]:
         """Yield the tables and views that the user may see, in three queries however many they are."""
         keys: dict[tuple[str, str], list[str]] = {}
-        for schema, table, column in self._ask(_KEYS):
+        in_keys, tables, in_tables = self._ask(_KEYS, _TABLES, _COLUMNS)
+        for schema, table, column in in_keys:
             keys.setdefault((schema, table), []).append(column)
-        sizes = {(schema, table): (rows, size) for schema, table, rows, size in self._ask(_TABLES)}
+        sizes = {(schema, table): (rows, size) for schema, table, rows, size in tables}
         captured = self.config.update_method.type == "cdc" and not self._not_ready()
-        for (schema, table), group in itertools.groupby(self._ask(_COLUMNS), key=lambda row: (row[0], row[1])):
+        for (schema, table), group in itertools.groupby(in_tables, key=lambda row: (row[0], row[1])):
             if pattern and not fnmatch.fnmatchcase(f"{schema}.{table}", pattern):
                 continue
             columns = tuple(column_of(Declared(row[2], row[3], row[4], row[5] == "YES")) for row in group)
@@ -84,16 +97,16 @@ class MySQLSource(Source[MySQLSpec]):
     def _not_ready(self) -> list[str]:
         from webapp.engine.connectors.mysql.capture import missing
 
-        return missing(lambda statement: self._ask(statement, plain=True))
+        return missing(lambda statement: self._ask(statement, plain=True)[0])
 
     def _address(self) -> str:
         return checked_address(self.config.host, self.config.port, allow_private=_private(self.context))
 
     def _server_version(self) -> str:
-        return str(next(iter(self._ask("SELECT VERSION()")))[0])
+        return str(self._ask("SELECT VERSION()")[0][0][0])
 
     def _count_tables(self) -> str:
-        rows = self._ask(_TABLES)
+        (rows,) = self._ask(_TABLES)
         if not rows:
             raise EngineError(
                 "this user sees no table", origin=Origin.SOURCE, fix=f"Grant SELECT to {self.config.username}."
@@ -101,24 +114,28 @@ class MySQLSource(Source[MySQLSpec]):
         return f"{len(rows):,} tables and views"
 
     def _read_one(self) -> str:
-        schema, table, _, _ = self._ask(_TABLES)[0]
+        schema, table, _, _ = self._ask(_TABLES)[0][0]
         self._ask(f"SELECT 1 FROM {quoted(schema)}.{quoted(table)} LIMIT 1", plain=True)  # noqa: S608 - quoted
         return f"{schema}.{table}"
 
-    def _ask(self, query: str, *, plain: bool = False) -> Sequence[Any]:
+    def _ask(self, *queries: str, plain: bool = False) -> list[Sequence[Any]]:
         import pymysql
 
         connection = connect(self.config, self.context)
         scope = f"= {connection.escape(self.config.database)}" if self.config.database else _NOT_SYSTEM
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query if plain else query.replace("{scope}", scope))
-                found: Sequence[Any] = cursor.fetchall()
+                return [_all(cursor, query if plain else query.replace("{scope}", scope)) for query in queries]
         except (pymysql.MySQLError, OSError) as error:
             raise fault(error, self.config) from error
         finally:
             connection.close()
-        return found
+
+
+def _all(cursor: Any, query: str) -> Sequence[Any]:
+    cursor.execute(query)
+    found: Sequence[Any] = cursor.fetchall()
+    return found
 
 
 _NOT_SYSTEM = f"NOT IN {_SYSTEM!r}"
@@ -137,6 +154,8 @@ class MySQLSession(SourceSession):
         self.spec = spec
         self.context = context
         self.connection = connection
+        self._asking = threading.Lock()  # streams that run side by side ask over the one connection
+        self._odd_dates: set[str] = set()
 
     def high_water(self, read: Read) -> Any:
         """The greatest cursor value, as text that MySQL reads back."""
@@ -148,21 +167,31 @@ class MySQLSession(SourceSession):
         """Count the rows; InnoDB reads an index for it."""
         return int(self._one(f"SELECT COUNT(*) {self._from(read)}"))
 
+    def counting(self, read: Read, *, exactly: bool = False) -> Callable[[], int | None]:
+        """Count beside the read, over a connection that keeps the view that there is now."""
+        connection = self._view_of(read.stream)
+        if connection is None:
+            return super().counting(read, exactly=exactly)
+
+        def counted() -> int:
+            with contextlib.closing(connection):
+                return int(self._row(f"SELECT COUNT(*) {self._from(read)}", connection)[0])
+
+        return counted
+
     def sums(self, read: Read, columns: Sequence[str]) -> Mapping[str, Sum]:
         """Over the rows that the table has now."""
         wanted = sums.select([quoted(name) for name in columns], "CHAR")
         return sums.read(columns, self._row(f"SELECT {wanted} {self._from(read)}"))
 
     def read(self, read: Read, chunk: Chunk) -> "pa.RecordBatchReader":
-        """The rows as batches of 65,536."""
+        """The rows as batches of 65,536; dates that are none are looked for once one of them has been met."""
         import pyarrow as pa
 
         from webapp.engine.connectors.types import arrow_schema
 
         schema = arrow_schema(read.columns)
-        return pa.RecordBatchReader.from_batches(
-            schema, self._batches(f"SELECT {_selected(read.columns)} {self._from(read)}", schema)
-        )
+        return pa.RecordBatchReader.from_batches(schema, self._read(read, schema))
 
     def first(self, table: str, columns: Sequence[Column], limit: int) -> Iterator["pa.RecordBatch"]:
         """The first rows of a table, which is named in SQL."""
@@ -170,6 +199,24 @@ class MySQLSession(SourceSession):
 
         query = f"SELECT {_selected(columns)} FROM {table} LIMIT {int(limit)}"  # noqa: S608 - quoted
         return self._batches(query, arrow_schema(columns))
+
+    def _read(self, read: Read, schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:
+        label, given = read.stream.label, False
+        quick, careful = (
+            f"SELECT {_selected(read.columns, trusting=trusting)} {self._from(read)}" for trusting in (True, False)
+        )
+        try:
+            for batch in self._batches(careful if label in self._odd_dates else quick, schema):
+                given = True
+                yield batch
+            return
+        except _OddValue as error:
+            if quick == careful or label in self._odd_dates:
+                raise
+            self._odd_dates.add(label)
+            if given:
+                raise ReadAgain(f"{label} has dates that are none, like 0000-00-00: reading it again") from error
+        yield from self._batches(careful, schema)
 
     def _batches(self, query: str, schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:
         import connectorx
@@ -203,13 +250,36 @@ class MySQLSession(SourceSession):
             None, (self.spec.password.get_secret_value(), quote(self.spec.password.get_secret_value()))
         ):
             said = said.replace(secret, "[struck out]")
+        said = f"{self.spec.host}:{self.spec.port}: {said[:500]}"
+        if "Couldn't convert" in said:
+            return _OddValue(said, origin=Origin.SOURCE)
         changed = any(word in said for word in ("42S02", "42S22", "doesn't exist", "Unknown column"))
         return EngineError(
-            f"{self.spec.host}:{self.spec.port}: {said[:500]}",
+            said,
             origin=Origin.SOURCE,
-            kind=Kind.CONFIGURATION if changed or "Couldn't convert" in said else Kind.TRANSIENT,
+            kind=Kind.CONFIGURATION if changed else Kind.TRANSIENT,
             fix="The table or a column has changed: discover the source again." if changed else None,
         )
+
+    def _view_of(self, stream: Stream) -> Any:
+        """A connection that keeps the rows as they are now; None where the server cannot, or spares no other."""
+        import pymysql
+
+        engine = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        if self._row(engine, values=(stream.namespace, stream.name)) != ("InnoDB",):
+            return None
+        try:
+            connection = connect(self.spec, self.context)
+        except EngineError:
+            return None
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        except (pymysql.MySQLError, OSError) as error:
+            connection.close()
+            raise fault(error, self.spec) from error
+        return connection
 
     def _from(self, read: Read) -> str:
         table = f"FROM {quoted(read.stream.namespace)}.{quoted(read.stream.name)}"
@@ -243,19 +313,26 @@ class MySQLSession(SourceSession):
     def _one(self, query: str) -> Any:
         return self._row(query)[0]
 
-    def _row(self, query: str) -> Sequence[Any]:
+    def _row(self, query: str, connection: Any = None, *, values: Sequence[Any] | None = None) -> Sequence[Any]:
         import pymysql
 
         try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(query)
-                return tuple(cursor.fetchone())
+            with (
+                self._asking if connection is None else contextlib.nullcontext(),
+                (connection or self.connection).cursor() as cursor,
+            ):
+                cursor.execute(query, values)
+                return tuple(cursor.fetchone() or ())
         except (pymysql.MySQLError, OSError) as error:
             raise fault(error, self.spec) from error
 
 
-def _selected(columns: Sequence[Column]) -> str:
-    return ", ".join(f"{projection(column)} AS {quoted(column.name)}" for column in columns)
+class _OddValue(EngineError):
+    """A value that ConnectorX has no type for, which may be a date that is none."""
+
+
+def _selected(columns: Sequence[Column], *, trusting: bool = False) -> str:
+    return ", ".join(f"{projection(column, trusting=trusting)} AS {quoted(column.name)}" for column in columns)
 
 
 def _fitted(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
