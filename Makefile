@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-stamp
 ASSETS := static/vendor/manifest.json
 ASSET_SOURCES := package.json package-lock.json $(wildcard frontend/* static/css/* static/icons/*)
 
-.PHONY: help setup run test check test-sqlite test-postgresql airflow azurite bench clean
+.PHONY: help setup run test check test-sqlite test-postgresql airflow azurite clickhouse bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ airflow: ## Install Apache Airflow, which some tests need, into an environment o
 
 azurite: ## Install the stand-in for Azure's blob storage, which some tests need
 	@tools/setup.sh azurite
+
+clickhouse: ## Install ClickHouse's engine, which some tests need, into an environment of its own
+	@tools/setup.sh clickhouse
 
 bench: setup $(DEV_STAMP) ## List the benchmarks: each is one command that prints and stores its figures
 	@for file in benchmarks/[a-z]*.py; do echo "  $(BIN)/python $$file"; done

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What `make setup`, `make airflow` and `make azurite` install. Called by the Makefile under a lock; safe to repeat.
+# What `make setup`, `make airflow`, `make azurite` and `make clickhouse` install. Called by the Makefile under a lock; safe to repeat.
 #   tools/setup.sh python <requirements file> <stamp>    a virtual environment in .venv with these packages
 #   tools/setup.sh assets <manifest>                     static/vendor, built by esbuild
 #   tools/setup.sh airflow                               Apache Airflow, in the user's cache folder
 #   tools/setup.sh azurite                               a stand-in for Azure's blob storage, in the user's cache folder
+#   tools/setup.sh clickhouse                            ClickHouse's engine, in the user's cache folder
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -95,9 +96,24 @@ install_azurite() { # too large for everyone's node_modules: only tests need it
     echo "$wanted" >"$folder/.stamp"
 }
 
+install_clickhouse() { # half a gigabyte, and it wants pandas: only tests need it
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/hohmann/clickhouse" wanted
+    wanted=$(cksum <tests/support/chdb/requirements.txt)
+    mkdir -p "$(dirname "$folder")"
+    exec 9>"$folder.lock"
+    flock 9
+    [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$wanted" ] && return
+    echo "Installing ClickHouse's engine into $folder"
+    rm -rf "$folder"
+    "$(find_python)" -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r tests/support/chdb/requirements.txt
+    echo "$wanted" >"$folder/.stamp"
+}
+
 case $1 in
 airflow) install_airflow ;;
 azurite) install_azurite ;;
+clickhouse) install_clickhouse ;;
 python) install_python "$2" "$3" ;;
 assets) build_assets "$2" ;;
 esac

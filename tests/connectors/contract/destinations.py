@@ -100,6 +100,12 @@ def in_postgres(data: Path, servers: Servers) -> dict[str, Any]:
     return servers.postgres.config()
 
 
+def in_clickhouse(data: Path, servers: Servers) -> dict[str, Any]:
+    for name in ("mission", "mission2", "_hohmann"):
+        servers.clickhouse.ask(f"DROP DATABASE IF EXISTS {name}")
+    return {**servers.clickhouse.config(), "database": "mission"}
+
+
 def inside(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Change the writer's fields."""
     return lambda config: {**config, "writer": {**config["writer"], **changes}}
@@ -127,6 +133,7 @@ DESTINATIONS = [
                     inside(jdbc_url=f"jdbc:postgresql://127.0.0.1:{free_port()}/x", jdbc_password=PLANTED),
                     remote=True),
     DestinationCase("mysql", "mysql", in_mysql, beside(port=free_port(), password=PLANTED), remote=True),
+    DestinationCase("clickhouse", "clickhouse", in_clickhouse, beside(port=free_port(), password=PLANTED), remote=True),
     DestinationCase("postgres", "postgres", in_postgres, beside(port=free_port(), password=PLANTED), remote=True),
 ]  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.engine.api_server import Answerer, ApiServer, api_server
 from tests.support.azure import AzureServer, azure_server
+from tests.support.clickhouse import ClickHouseServer, clickhouse_server
 from tests.support.gcs import GcsServer, gcs_server
 from tests.support.mariadb import MariaServer, start_or_skip
 from tests.support.postgres import TcpPostgres
@@ -38,6 +39,11 @@ class Servers:
         server = start_or_skip()
         self._open.callback(server.stop)
         return server
+
+    @cached_property
+    def clickhouse(self) -> ClickHouseServer:
+        """A ClickHouse."""
+        return self._open.enter_context(clickhouse_server())
 
     @cached_property
     def s3(self) -> S3Server:

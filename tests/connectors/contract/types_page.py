@@ -24,7 +24,7 @@ from webapp.engine.errors import EngineError
 
 PAGE = Path(__file__).parents[3] / "docs" / "types.md"
 NAMES = {"s3": "Parquet", "iceberg": "Iceberg", "delta": "Delta", "duckdb": "DuckDB", "postgres": "PostgreSQL",
-         "mysql": "MySQL"}  # fmt: skip
+         "mysql": "MySQL", "clickhouse": "ClickHouse"}  # fmt: skip
 
 TYPES = [
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",

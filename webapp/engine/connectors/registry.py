@@ -38,6 +38,7 @@ _DESTINATIONS = MappingProxyType(
         "duckdb": "duckdb.destination:DuckDBDestination",
         "postgres": "postgres.destination:PostgresDestination",
         "mysql": "mysql.destination:MySQLDestination",
+        "clickhouse": "clickhouse.destination:ClickHouseDestination",
     }
 )
 SOURCE_ALIASES = MappingProxyType(

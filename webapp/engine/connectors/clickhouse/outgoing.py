@@ -1,0 +1,104 @@
+"""Batches as a stream of Arrow's own format, in the types that the staging table has."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from webapp.engine.connectors.base import Column
+from webapp.engine.connectors.clickhouse.columns import native_type
+from webapp.engine.connectors.types import arrow_type
+
+_UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what is written until it is taken."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        """Arrow asks."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take the data."""
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def arrow_stream(
+    batches: Iterable[pa.RecordBatch], columns: Sequence[Column], *, wide_dates: bool, seen: Callable[[int, int], None]
+) -> Iterator[bytes]:
+    """The batches as pieces of one stream; `seen` hears of each batch's rows and bytes.
+
+    Raises pyarrow.ArrowInvalid for a value that ClickHouse would change without a word.
+    """
+    schema = pa.schema([pa.field(column.name, sent_type(column)) for column in columns])
+    sink = _Sink()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, schema, options=options) as stream:
+        for batch in batches:
+            seen(batch.num_rows, batch.nbytes)
+            arrays = [_fit(array, one, wide_dates) for array, one in zip(batch.columns, columns, strict=True)]
+            stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def sent_type(column: Column) -> pa.DataType:
+    """What Arrow carries for a column of the table: text for all that ClickHouse keeps as String, but bytes."""
+    textual = native_type(column.type) == "String" and column.type != "BLOB"
+    return pa.string() if textual else arrow_type(column.type)
+
+
+def _fit(array: pa.Array, column: Column, wide_dates: bool) -> pa.Array:
+    wanted = sent_type(column)
+    if column.type == "UUID" and not pc.all(pc.match_substring_regex(array, _UUID), min_count=0).as_py():
+        raise pa.ArrowInvalid(f"column {column.name} holds a text that is no UUID")
+    if not wide_dates and pa.types.is_temporal(array.type):
+        _check_range(array, column)
+    if array.type == wanted:
+        return array
+    return _texts(array) if wanted == pa.string() else array.cast(wanted)
+
+
+def _check_range(array: pa.Array, column: Column) -> None:
+    """Servers of before 2026 put a date outside of these years to the nearest one inside."""
+    if not (pa.types.is_date(array.type) or pa.types.is_timestamp(array.type)):
+        return
+    ends = pc.min_max(array.cast(pa.date32(), safe=False)).as_py()
+    if ends["min"] is not None and (ends["min"] < _FIRST or ends["max"] > _LAST):
+        raise pa.ArrowInvalid(f"column {column.name} holds a date outside of {_FIRST} to {_LAST}")
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    if pa.types.is_nested(array.type):
+        return _each(array, lambda value: json.dumps(value, default=_plain, ensure_ascii=False))
+    if pa.types.is_interval(array.type):
+        return _each(array, lambda value: f"P{value.months}M{value.days}DT{value.nanoseconds / 1e9:.6f}S")
+    return array.cast(pa.string())
+
+
+def _each(array: pa.Array, write: Callable[[Any], str]) -> pa.Array:
+    return pa.array([None if value is None else write(value) for value in array.to_pylist()], pa.string())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
