@@ -58,7 +58,11 @@ def test_streams_are_found_in_the_background_and_shown_in_pages(
         assert discovery.page_of_streams(rita.actor, key, search="\0", namespace="\0main").total == 1200
         assert discovery.page_of_streams(rita.actor, key, namespace="nosuch").total == 0
         assert discovery.namespaces_of(rita.actor, key) == {"main": 1200}
-        assert discovery.streams_of(key)["main", "sale_00000"].primary_key == ("id",)
+        few = {("main", "sale_00000"), ("elsewhere", "sale_00001"), ("main", "nosuch")}
+        assert discovery.streams_of(key, few).keys() == {("main", "sale_00000")}
+        assert discovery.streams_of(key, few)["main", "sale_00000"].primary_key == ("id",)
+        many = {("main", f"sale_{number:05}") for number in range(1, 3000)}
+        assert len(discovery.streams_of(key, many)) == 1199
 
 
 def test_a_second_start_joins_the_first(work: Unit, look: Unit, home: Path, bob: Person) -> None:

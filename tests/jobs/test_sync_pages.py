@@ -21,6 +21,7 @@ from webapp.jobs.models import Job
 from webapp.jobs.sync.catalog import read_catalog
 from webapp.jobs.sync.choices import How, pack, unpack
 from webapp.jobs.sync.models import SyncDefinition
+from webapp.jobs.sync.plans import Wish, plans_of
 from webapp.runs.models import Run, RunStep
 
 COLUMNS = [{"name": "id", "type": "BIGINT", "nullable": False, "native": "INTEGER"}]
@@ -337,6 +338,20 @@ def test_six_thousand_streams_are_chosen_in_bulk_and_choices_on_other_pages_are_
     assert len(selected) == 5998
     page = browser.get(answer.location).text
     assert "page 1 of 60" in page
+
+    with look():
+        plans = plans_of(db.session.get_one(SyncDefinition, uuid.UUID(answer.location.rsplit("/", 1)[1])), Wish())
+    assert {column.native for plan in plans for column in plan.columns} == {"INTEGER"}, "each as it was discovered"
+
+
+@pytest.mark.parametrize("named", ["probes", "ghost"])
+def test_a_stranger_learns_nothing_of_what_a_source_holds(
+    discovered: dict[str, str], charlie: Person, named: str
+) -> None:
+    form = {"name": "Copy", "schedule": "@daily", "do": "save", **discovered, **row(name=named, mode="upsert")}
+    answer = charlie.browser().post("/syncs/new", form)
+    assert answer.status_code == 422
+    assert errors_of(answer.text) == {"source": "Source not found"}
 
 
 def test_a_mode_for_all_reaches_only_streams_that_can_be_moved_so(bob: Person, discovered: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,6 +34,7 @@ BATCH = 500
 FLUSH_SECONDS = 0.5
 NOW_SECONDS = 120.0
 MAXIMUM_PAGE = 1000
+MOST_NAMED = 500  # a statement with more is slower than reading all
 log = logging.getLogger("hohmann.web")
 
 
@@ -164,11 +165,15 @@ def namespaces_of(actor: Actor, connection_id: uuid.UUID) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def streams_of(connection_id: uuid.UUID) -> dict[tuple[str, str], Stream]:
-    """All streams that are known of a source, by namespace and name; the caller has checked who asks."""
-    query = sa.select(DiscoveredStream).where(DiscoveredStream.connection_id == connection_id)
-    rows = db.session.scalars(query.order_by(DiscoveredStream.position))
-    return {(row.namespace, row.name): stream_of(row.document) for row in rows}
+def streams_of(connection_id: uuid.UUID, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], Stream]:
+    """What is known of a source's streams with these namespaces and names; the caller has checked who asks."""
+    columns = (DiscoveredStream.namespace, DiscoveredStream.name, DiscoveredStream.document)
+    query = sa.select(*columns).where(DiscoveredStream.connection_id == connection_id)
+    names = {name for _, name in places}
+    if len(names) <= MOST_NAMED:
+        query = query.where(DiscoveredStream.name.in_(names))
+    rows = db.session.execute(query)
+    return {(row.namespace, row.name): stream_of(row.document) for row in rows if (row.namespace, row.name) in places}
 
 
 def stream_document(connection_id: uuid.UUID, *, namespace: str, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from webapp.connections import operations as connections
 from webapp.connections.discovery import discover_now
 from webapp.connections.models import ConnectionRole
 from webapp.jobs.sync import operations as sync
-from webapp.jobs.sync.catalog import document_of
+from webapp.jobs.sync.catalog import document_of, read_catalog
 from webapp.jobs.sync.choices import NAMESPACE, database_of
 
 NEW_JOB = -1
@@ -73,7 +73,7 @@ def _discover(body: StreamsBody) -> dict[str, Any]:
 
 def _prefix(chosen: str | None) -> str:
     """What the databases of a job's streams begin with already, so that a renamed job sends new ones there too."""
-    database, colon, end = database_of(chosen).rpartition(":") if chosen else ("", "", "")
+    database, colon, end = database_of(read_catalog(chosen)).rpartition(":") if chosen else ("", "", "")
     return database if colon and end == NAMESPACE else ""
 
 

@@ -17,7 +17,7 @@ import orjson
 from webapp.engine.connectors.base import Mode, Stream
 from webapp.engine.sync.plan import Counting
 from webapp.errors import Invalid
-from webapp.jobs.sync.catalog import Selection, StreamDocument, describe, plain_name, read_catalog
+from webapp.jobs.sync.catalog import Catalog, Selection, StreamDocument, describe, plain_name
 
 REPLACE, APPEND, UPSERT = MODES = ("full_refresh", "append", "upsert")
 LARGEST = 32 * 1024 * 1024
@@ -97,12 +97,11 @@ def _like(usual: object, value: Any) -> Any:
 # --- what a job has ---------------------------------------------------------------------------------------------------
 
 
-def choices_of(document: Any) -> Choices:
-    """What a stored document has chosen."""
-    database = database_of(document)
+def choices_of(catalog: Catalog) -> Choices:
+    """What a document has chosen."""
+    database = database_of(catalog)
     return {
-        (stream.namespace, stream.name): _how(stream, selection, database)
-        for stream, selection in read_catalog(document).selected
+        (stream.namespace, stream.name): _how(stream, selection, database) for stream, selection in catalog.selected
     }
 
 
@@ -130,9 +129,9 @@ def _database(stream: StreamDocument) -> str:
     return stream.destination_database or stream.namespace
 
 
-def database_of(document: Any) -> str:
+def database_of(catalog: Catalog) -> str:
     """Where most of a document's chosen streams go, with NAMESPACE for theirs; empty when it has chosen none."""
-    known = Counter(_pattern(stream) for stream, _ in read_catalog(document).selected)
+    known = Counter(_pattern(stream) for stream, _ in catalog.selected)
     return known.most_common(1)[0][0] if known else ""
 
 

@@ -17,7 +17,7 @@ from webapp.errors import Conflict, Invalid, NotFound
 from webapp.jobs.forms import PolicyForm
 from webapp.jobs.operations import check_schedule
 from webapp.jobs.schedules import MANUAL
-from webapp.jobs.sync.catalog import plain_name
+from webapp.jobs.sync.catalog import plain_name, read_catalog
 from webapp.jobs.sync.choices import (
     NAMESPACE,
     REPLACE,
@@ -145,15 +145,15 @@ def form_of(definition: SyncDefinition | None) -> SyncForm:
     if definition is None:
         asked = request.args
         return SyncForm(source=asked.get("source", ""), destination=asked.get("destination", ""))
-    job = definition.job
+    job, catalog = definition.job, read_catalog(definition.streams)
     return SyncForm(
         name=job.name,
         source=str(definition.source_id),
         destination=str(definition.destination_id),
-        database=database_of(definition.streams),
+        database=database_of(catalog),
         schedule=job.schedule,
         is_enabled=job.is_enabled,
-        choices=choices_of(definition.streams),
+        choices=choices_of(catalog),
     )
 
 
@@ -233,15 +233,17 @@ def _choose(actor: Actor, form: SyncForm, source_id: uuid.UUID, word: str, mode:
 # --- what it means ----------------------------------------------------------------------------------------------------
 
 
-def draft_of(form: SyncForm, policy: PolicyForm, before: Any) -> SyncDraft | None:
+def draft_of(actor: Actor, form: SyncForm, policy: PolicyForm, before: Any) -> SyncDraft | None:
     """What the operations take; None when something is wrong, which the form then says."""
     is_sound = policy.validate()
     form.errors |= _mistakes(form, policy)
+    if form.source_id and _connection(actor, form.source_id, ConnectionRole.SOURCE) is None:
+        form.errors["source"] = "Source not found"  # before what it holds is looked at
     if form.errors or not is_sound or form.source_id is None:
         return None
-    database = form.database or (database_of(before) if before else "") or form.usual_database
+    database = form.database or (database_of(read_catalog(before)) if before else "") or form.usual_database
     try:
-        known = discovery.streams_of(form.source_id)
+        known = discovery.streams_of(form.source_id, form.choices.keys())
         streams = document_for(form.choices, known, database=database, before=before)
     except Invalid as error:
         form.blame(error)

@@ -23,7 +23,7 @@ from webapp.jobs.models import Job, JobKind
 from webapp.jobs.operations import JobDraft
 from webapp.jobs.routes import LONGEST, NOWHERE
 from webapp.jobs.schedules import MANUAL
-from webapp.jobs.sync.catalog import check_catalog, check_ends_add_up, read_catalog
+from webapp.jobs.sync.catalog import Catalog, check_catalog, check_ends_add_up, read_catalog
 from webapp.jobs.sync.models import SyncDefinition
 
 LONGEST_DOCUMENT = 32 * 1024 * 1024
@@ -124,7 +124,7 @@ def create_sync(actor: Actor, project_id: uuid.UUID, draft: SyncDraft) -> SyncDe
     if draft.name is None or draft.source_id is None or draft.destination_id is None:
         raise Invalid("A sync job needs a name, a source and a destination.", field="name")
     _check_name_is_free(project_id, draft.name)
-    text = streams_text(draft.streams)
+    text, catalog = _read_streams(draft.streams)
     job = _with_frequency(
         lambda plain: jobs.create_job(actor, plain, kind=JobKind.SYNC, project_id=project_id),
         draft,
@@ -132,7 +132,7 @@ def create_sync(actor: Actor, project_id: uuid.UUID, draft: SyncDraft) -> SyncDe
     found = SyncDefinition(job_id=job.id, streams=text, frequency=draft.frequency or "", updated_by=actor.user_id)
     found.job = job
     _apply_ends(found, draft, project_id)
-    check_ends_add_up(read_catalog(text), found.source.type, found.destination.type)
+    check_ends_add_up(catalog, found.source.type, found.destination.type)
     _check_two_files(found)
     db.session.add(found)
     db.session.flush()
@@ -145,9 +145,11 @@ def update_sync(actor: Actor, job_id: uuid.UUID, draft: SyncDraft) -> SyncDefini
     job = jobs.hold_to_change(actor, job_id)
     found = get_sync(actor, job_id)
     _apply_ends(found, draft, job.project_id)
-    if draft.streams is not None:
-        found.streams = streams_text(draft.streams)
-    check_ends_add_up(read_catalog(found.streams), found.source.type, found.destination.type)
+    if draft.streams is None:
+        catalog = read_catalog(found.streams)
+    else:
+        found.streams, catalog = _read_streams(draft.streams)
+    check_ends_add_up(catalog, found.source.type, found.destination.type)
     _check_two_files(found)
     if draft.frequency is not None:
         found.frequency = draft.frequency.strip()
@@ -234,13 +236,17 @@ def _end(project_id: uuid.UUID, connection_id: uuid.UUID, role: ConnectionRole) 
     return found
 
 
-def streams_text(value: Any) -> str:
-    """The document as it is kept: the text that was sent, or the JSON value as text. Raises Invalid."""
+def _read_streams(value: Any) -> tuple[str, Catalog]:
+    """The document as it is kept (the text that was sent, or the JSON value as text), and what it says.
+
+    Raises Invalid.
+    """
     text = value if isinstance(value, str) else orjson.dumps(value if value is not None else []).decode()
     if len(text) > LONGEST_DOCUMENT or "\x00" in text:
         raise Invalid("streams_config: the document is too large, or holds a null character.", field="streams_config")
-    check_catalog(read_catalog(text))
-    return text or "[]"
+    catalog = read_catalog(text)
+    check_catalog(catalog)
+    return text or "[]", catalog
 
 
 def _check_name_is_free(project_id: uuid.UUID, name: str, *, besides: uuid.UUID | None = None) -> None:

@@ -80,7 +80,7 @@ def _edit(definition: SyncDefinition | None) -> ResponseReturnValue:
     if verb not in ("save", "confirm"):
         rearrange(actor(), form, request.form)
         return _page(form, policy, definition)
-    draft = draft_of(form, policy, definition.streams if definition else None)
+    draft = draft_of(actor(), form, policy, definition.streams if definition else None)
     if draft is not None:
         try:
             return _save(form, policy, definition, draft)

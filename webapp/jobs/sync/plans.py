@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.connections.models import DiscoveredStream
+from webapp.connections.discovery import streams_of
 from webapp.db import db
-from webapp.engine.probe import stream_of
 from webapp.engine.sync.plan import StreamPlan
 from webapp.errors import Invalid
 from webapp.jobs.models import Job
@@ -101,10 +100,7 @@ def _problem(definition: SyncDefinition, plans: list[StreamPlan]) -> dict[str, A
 
 def standing_of(definition: SyncDefinition, catalog: Catalog) -> Standing:
     """What is known of the catalog's streams: as discovered last, and how often each was reset."""
-    names = {document.name for document, _ in catalog.selected}
-    query = sa.select(DiscoveredStream).where(
-        DiscoveredStream.connection_id == definition.source_id, DiscoveredStream.name.in_(sorted(names)[:500])
-    )
-    found = {(row.namespace, row.name): stream_of(row.document) for row in db.session.scalars(query)}
+    places = {(document.namespace, document.name) for document, _ in catalog.selected}
+    found = streams_of(definition.source_id, places)
     states = db.session.scalars(sa.select(StreamState).where(StreamState.job_id == definition.job_id))
     return Standing(found, {(row.namespace, row.name): row.epoch for row in states})
