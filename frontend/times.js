@@ -2,10 +2,10 @@
 const UNITS = [
   ["d", 86400],
   ["h", 3600],
-  ["m", 60],
+  ["min", 60],
 ];
 
-// "3 s", "4 m 12 s", "2 h 5 m", "6 d 3 h": the two largest units.
+// "3 s", "4 min 12 s", "2 h 5 min", "6 d 3 h": the two largest units, as webapp/ui.py writes durations.
 export function span(seconds) {
   let rest = Math.max(0, Math.floor(seconds));
   const parts = [];

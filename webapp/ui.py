@@ -75,12 +75,14 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time: 340 ms, 12.3 s, 4 min 5 s, 2 h 3 min."""
+    """A length of time in its two largest units: 340 ms, 12.3 s, 4 min 5 s, 2 h 3 min, 6 h, 1 d 4 h."""
     if seconds is None:
         return "–"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if seconds < 59.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(at for at, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)

@@ -1,5 +1,6 @@
 """Every page: in both themes without a complaint of the browser, on a phone, and without JavaScript."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +11,45 @@ from flask import Flask
 from tests import factories
 from tests.browser.missions import add_csv_job, add_job, call, csv_task, fly, unique
 from tests.browser.screens import PHONE, Screen, log_in
-from tests.jobs.syncs import job_body, make_source
+from tests.jobs.syncs import document, job_body, make_source, stream
 from tests.support.stacks import Stack
 from webapp.policy import POLICY
 
 pytestmark = pytest.mark.browser
 
 LONG = "Telemetry_of_all_probes_beyond_the_asteroid_belt_with_a_name_that_never_ends"
-ROOMS = {"rockets", "accounts", "jobs", "syncs", "external", "runs", "webhooks"}
+ROOMS = {
+    "rockets",
+    "accounts",
+    "connections",
+    "jobs",
+    "syncs",
+    "external",
+    "runs",
+    "webhooks",
+    "portability",
+    "openapi",
+}
 #: What these rooms answer to GET that is no page: parts of pages, and a download.
 NO_PAGES = {"rockets.show_crew", "runs.show_waits", "jobs.preview_schedule", "runs.download_log",
-            "webhooks.show_deliveries", "webhooks.show_of_job"}  # fmt: skip
+            "webhooks.show_deliveries", "webhooks.show_of_job", "connections.streams", "connections.index",
+            "portability.download", "openapi.document"}  # fmt: skip
+#: Inside the page scrolls what is as wide as its data: samples of rows, the Gantt, tables of the API's fields.
+MAY_SCROLL = ".sample, .gantt, .api-fields, .api-example, .log"
+
+#: What can be seen only by scrolling a part of the page sideways.
+CUT_OFF = """(mayScroll) => [...document.querySelectorAll('main .scroll')]
+  .filter((part) => !part.querySelector(mayScroll) && part.scrollWidth > part.clientWidth + 1)
+  .map((part) => `${part.querySelector('table')?.className} ${part.scrollWidth}`)"""
+#: Links inside a picture, columns without a name, fields without a label, parts that scroll and cannot be reached.
+OUT_OF_REACH = """() => [
+  ...document.querySelectorAll('[role=img] a'),
+  ...[...document.querySelectorAll('th')].filter((head) => !head.textContent.trim()),
+  ...[...document.querySelectorAll('main :is(input:not([type=hidden]), select, textarea)')]
+    .filter((field) => !field.labels.length && !field.ariaLabel && field.checkVisibility()),
+  ...[...document.querySelectorAll('main .scroll')].filter((part) =>
+    part.scrollWidth > part.clientWidth + 1 && part.tabIndex < 0 && !part.querySelector('a, button, input, summary')),
+].map((element) => element.outerHTML.slice(0, 120))"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +63,7 @@ class Exhibits:
     sync: dict[str, Any]
     external: dict[str, Any]
     hook: dict[str, Any]
+    connections: dict[str, str]
 
     @property
     def paths(self) -> list[str]:
@@ -50,29 +80,63 @@ class Exhibits:
             *(f"/runs/{self.sync['id']}", f"/runs/{self.sync['id']}/streams"),
             *("/runs", "/runs?state=failed", f"/runs/{self.landing['id']}", f"/runs/{self.loss['id']}"),
             *("/settings/webhooks", "/settings/webhooks/new", hook, f"{hook}/edit", f"{hook}/delete"),
-            *("/settings", "/settings/users", "/settings/tokens", "/no-such-page"),
+            *("/settings", "/settings/users", "/settings/tokens", "/settings/project", "/no-such-page", "/api/docs"),
+            *self.connection_paths,
+        ]
+
+    @property
+    def connection_paths(self) -> list[str]:
+        """The pages of sources and destinations; the forms with the most fields."""
+        source, destination = self.connections["source"], self.connections["destination"]
+        return [
+            *("/connections/sources", "/connections/destinations", source, f"{source}?q=nothing+fits", destination),
+            *(f"{source}/edit", f"{source}/delete", f"{source}/rows?namespace=main&name={LONG}"),
+            *("/connections/sources/new?type=rest", "/connections/sources/new?type=files"),
+            *("/connections/destinations/new?type=iceberg", "/connections/destinations/new?type=parquet"),
         ]
 
 
 @pytest.fixture(scope="module")
-def exhibits(stack: Stack) -> Exhibits:
+def exhibits(browser: Any, stack: Stack) -> Exhibits:
     """A landing, a loss and a flight, with names that are hard to lay out."""
     landed = add_csv_job(stack, name=LONG)
     lost = add_job(stack, csv_task(f"{LONG}/{LONG}.csv", LONG), name=LONG, schedule="0 9 * * 1-5")
     flight = {"source": unique(LONG), "destination": "Mars", "estimated_time": 600}
     rocket = call(stack, "POST", "/api/v1/job", flight)
+    landing, loss, sync = fly(stack, landed), fly(stack, lost), fly_sync(stack)
     return Exhibits(
-        landed, fly(stack, landed), fly(stack, lost), rocket, fly_sync(stack), report(stack), make_hook(stack)
+        landed, landing, loss, rocket, sync, report(stack), make_hook(stack), look_at_ends(browser, stack, sync)
     )
 
 
 def fly_sync(stack: Stack) -> dict[str, Any]:
-    """A run of a sync with a name that is hard to lay out."""
+    """The second run of a sync, so that its parachute is packed; its name and its table's are hard to lay out."""
     name = unique(LONG)
-    body = job_body(name, file=make_source(stack.home / "data" / f"{name}.db"))
+    file = make_source(stack.home / "data" / f"{name}.db")
+    with sqlite3.connect(stack.home / "data" / file) as connection:
+        connection.execute(f"ALTER TABLE probes RENAME TO {LONG}")
+    connection.close()
+    body = job_body(name, file=file, streams=document(stream(LONG)))
+    ends = {role: unique(LONG) for role in ("source", "destination")}
+    for role in ends:
+        body[role]["name"] = ends[role]
     call(stack, "POST", "/api/v1/project/123/jobs", body)
     job = next(one for one in call(stack, "GET", "/api/v1/jobs") if one["job_name"] == name)
-    return {**fly(stack, job), "job_id": job["id"]}
+    fly(stack, job)
+    return {**fly(stack, job), "job_id": job["id"], **ends}
+
+
+def look_at_ends(browser: Any, stack: Stack, sync: dict[str, Any]) -> dict[str, str]:
+    """The addresses of the source and the destination of the sync, by role; the source's streams are found."""
+    screen, found = Screen(browser, stack), {}
+    for role in ("destination", "source"):
+        screen.page.goto(f"/connections/{role}s")
+        found[role] = screen.page.get_by_role("link", name=sync[role]).get_attribute("href")
+    screen.page.goto(found["source"])
+    screen.page.get_by_role("button", name="Discover", exact=True).click()
+    screen.page.locator("table.found-streams").wait_for()
+    screen.close()
+    return found
 
 
 def make_hook(stack: Stack) -> dict[str, Any]:
@@ -125,6 +189,31 @@ def test_no_page_scrolls_sideways_on_a_phone(
         if width > PHONE["width"]:
             too_wide[path] = width
     assert too_wide == {}
+
+
+def test_lists_fit_a_phone_whatever_the_names_in_them(
+    open_screen: Callable[..., Screen], exhibits: Exhibits, expect: Any
+) -> None:
+    screen = open_screen(viewport=PHONE, has_touch=True, is_mobile=True)
+    cut = {}
+    for path in exhibits.paths:
+        screen.page.goto(path)
+        expect(screen.page.locator("h1")).to_be_visible()
+        if found := screen.page.evaluate(CUT_OFF, MAY_SCROLL):
+            cut[path] = found
+    assert cut == {}
+
+
+def test_no_page_hides_a_verb_from_who_reads_by_ear_or_by_keyboard(
+    open_screen: Callable[..., Screen], exhibits: Exhibits, expect: Any
+) -> None:
+    page, hidden = open_screen(viewport=PHONE).page, {}
+    for path in exhibits.paths:
+        page.goto(path)
+        expect(page.locator("h1")).to_be_visible()
+        if found := page.evaluate(OUT_OF_REACH):
+            hidden[path] = found
+    assert hidden == {}
 
 
 def test_the_rooms_are_reached_on_a_phone(open_screen: Callable[..., Screen], expect: Any) -> None:
