@@ -21,7 +21,6 @@ class Protocol(StrEnum):
 
     PAGE = "page"
     JSON = "json"
-    WEBSOCKET = "websocket"
 
 
 SAME_ORIGIN = frozenset({"olake"})

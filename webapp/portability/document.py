@@ -1,6 +1,5 @@
 """What a project's file may hold. Absent settings stay as they are, or as the default says for what is new."""
 
-import uuid
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
@@ -149,4 +148,3 @@ def place(loc: tuple[str | int, ...]) -> str:
 
 JobKey = tuple[JobKind, str, int]
 """A job by its kind and name; the number tells apart those that have both in common, from the oldest on."""
-JobIds = dict[JobKey, uuid.UUID]

@@ -66,13 +66,6 @@ def history_of(actor: Actor, rocket_id: uuid.UUID, *, newest: int | None = None)
     return list(reversed(list(db.session.scalars(query))))
 
 
-def count_states(actor: Actor) -> dict[RocketState, int]:
-    """How many rockets are in each state, all states named."""
-    visible = rockets_visible_to(actor).with_only_columns(Rocket.state, sa.func.count()).group_by(Rocket.state)
-    counts: dict[RocketState, int] = dict(db.session.execute(visible).all())
-    return {state: counts.get(state, 0) for state in RocketState}
-
-
 def as_payload(rocket: Rocket, now: datetime) -> dict[str, Any]:
     """What the event log says of a rocket: canonical words, which each door translates."""
     return {

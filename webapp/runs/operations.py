@@ -1,7 +1,6 @@
 """Everything that people and machines ask of runs. What workers do with them is in `queue.py`."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -95,15 +94,6 @@ def get_run(actor: Actor, run_id: uuid.UUID) -> Run:
     if run is None:
         raise NotFound("Run not found")
     return run
-
-
-def last_runs(job_ids: Iterable[uuid.UUID], *, count: int = 20) -> dict[uuid.UUID, list[Run]]:
-    """The last runs of each of these jobs, oldest first, as many as `count` each."""
-    found: dict[uuid.UUID, list[Run]] = defaultdict(list)
-    for job_id in job_ids:
-        query = sa.select(Run).where(Run.job_id == job_id).order_by(Run.number.desc()).limit(count)
-        found[job_id] = list(reversed(list(db.session.scalars(query))))
-    return found
 
 
 def steps_of(run: Run, *, attempt: int | None = None) -> list[RunStep]:

@@ -2,9 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 from webapp.engine.connectors.base import Condition, Filter
 
@@ -37,22 +36,6 @@ def parse_filter(text: str) -> Filter | None:
     if len(words) > 1:
         raise ValueError("the filter joins conditions with both `and` and `or`; use one of the two throughout")
     return Filter(tuple(conditions), words.pop() if words else "and")
-
-
-def where_sql(
-    chosen: Filter, quote: Callable[[str], str], parameter: Callable[[int], str]
-) -> tuple[str, list[str | int | float | bool]]:
-    """The filter as SQL with placeholders, and the values for them; `parameter` gets numbers from 1 on."""
-    parts: list[str] = []
-    values: list[str | int | float | bool] = []
-    numbers = count(1)
-    for one in chosen.conditions:
-        if one.value is None:
-            parts.append(f"{quote(one.column)} IS {'NOT ' if one.op == '!=' else ''}NULL")
-        else:
-            parts.append(f"{quote(one.column)} {'<>' if one.op == '!=' else one.op} {parameter(next(numbers))}")
-            values.append(one.value)
-    return f" {chosen.join.upper()} ".join(parts), values
 
 
 def _tokens(text: str) -> Iterator[_Token]:

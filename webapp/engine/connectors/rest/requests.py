@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,8 +18,6 @@ from webapp.engine.connectors.rest.spec import (
 from webapp.engine.context import Context
 from webapp.engine.errors import EngineError, Origin
 from webapp.engine.specs import ApiExtractor
-
-TokenGiver = Callable[[], str]
 
 
 def extractor_for(config: RestSourceSpec, stream: RestStream, context: Context, *, since: Any = None) -> ApiExtractor:
