@@ -51,7 +51,7 @@ def _given_back(database: Path, context: Context, size: int | None) -> None:
         return
     # Best effort: the load's own error is the one to tell, and the next load writes over what stays.
     with contextlib.suppress(duckdb.Error, OSError):
-        with duckdb.connect(str(database), config=_config(context)) as connection:
+        with duckdb.connect(str(database), config=connect_config(context)) as connection:
             row = connection.execute("SELECT block_size, total_blocks FROM pragma_database_size()").fetchone()
             tables = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone()
         if row is None:
@@ -99,7 +99,7 @@ def _connect(database: str, context: Context, shown: str, *, read_only: bool) ->
     patience = Patience(context, shown)
     while True:
         try:
-            return duckdb.connect(database, read_only=read_only, config=_config(context))
+            return duckdb.connect(database, read_only=read_only, config=connect_config(context))
         except duckdb.Error as error:
             holder = _HELD.search(str(error))
             if not holder and "Could not set lock" not in str(error):
@@ -108,7 +108,8 @@ def _connect(database: str, context: Context, shown: str, *, read_only: bool) ->
             patience.pause(holder.group(1) if holder else None)
 
 
-def _config(context: Context) -> dict[str, str | bool | int | float | list[str]]:
+def connect_config(context: Context) -> dict[str, str | bool | int | float | list[str]]:
+    """What every connection of ours begins with: its share of the machine, and nothing fetched from elsewhere."""
     context.temp.mkdir(parents=True, exist_ok=True)
     return {
         "memory_limit": f"{context.memory_limit_mb}MB",

@@ -20,7 +20,7 @@ from webapp.engine.connectors.base import (
 from webapp.engine.connectors.delta.folders import Folder, folder_of
 from webapp.engine.connectors.delta.library import check_library, told
 from webapp.engine.connectors.delta.spec import DeltaSpec, DeltaWriter
-from webapp.engine.connectors.parquet.faults import destination_fault
+from webapp.engine.connectors.parquet.faults import no_generation
 from webapp.engine.connectors.parquet.store import Place, plain_name
 from webapp.engine.connectors.trials import tried
 from webapp.engine.context import Context
@@ -40,7 +40,7 @@ class DeltaDestination(Destination[DeltaSpec]):
     def check(self) -> Iterator[CheckStep]:
         """Look for the library, reach the place, make and remove a small table."""
         writer = self.config.writer
-        if writer.s3_bucket:
+        if writer.bucket:
             from webapp.engine.connectors.parquet.clouds import bucket_steps
 
             return tried(("library", check_library), *bucket_steps(writer, self.context))
@@ -96,9 +96,7 @@ class DeltaSession(DestinationSession):
         from webapp.engine.connectors.delta.restoring import restored
 
         if generation not in {one.name for one in self.generations(target)}:
-            raise destination_fault(
-                f"{target.label} has no earlier content {generation!r}", "Choose one of those that are still kept."
-            )
+            raise no_generation(target.label, generation)
         return restored(self._folder(target), int(generation), state)
 
     def preview(self, target: Target, *, limit: int) -> pa.Table:

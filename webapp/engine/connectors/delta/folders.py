@@ -18,6 +18,7 @@ from webapp.engine.connectors.parquet.durable import forced
 from webapp.engine.connectors.parquet.faults import explained
 from webapp.engine.connectors.parquet.local import link
 from webapp.engine.connectors.parquet.store import HIDDEN, Place
+from webapp.engine.connectors.parquet.uploads import fetch, send
 from webapp.engine.context import Context
 from webapp.engine.errors import Origin
 from webapp.engine.locks import file_lock
@@ -149,7 +150,7 @@ class BucketFolder(Folder):
 
     def __init__(self, config: DeltaWriter, context: Context, place: Place) -> None:
         super().__init__(config, context, place)
-        parts = (config.s3_bucket.removeprefix("s3://").strip("/"), config.s3_path.strip("/"), place.folder)
+        parts = (config.bucket, config.prefix, place.folder)
         self._base = "/".join(part for part in parts if part)
         self._files = file_system(config, context)
 
@@ -191,12 +192,8 @@ class BucketFolder(Folder):
     def bring(self, file: Path) -> str:
         """Upload the file, and take it away here."""
         name = f"part-{uuid.uuid4()}.parquet"
-        with (
-            explained(self.label),
-            file.open("rb") as source,
-            self._files.open_output_stream(f"{self._base}/{name}") as target,
-        ):
-            shutil.copyfileobj(source, target, 1 << 22)
+        with explained(self.label):
+            send(file, self._files, f"{self._base}/{name}")
         file.unlink()
         return name
 
@@ -205,12 +202,8 @@ class BucketFolder(Folder):
         """A copy, as long as the block lasts."""
         copy = self.context.temp / f"old-{uuid.uuid4().hex}.parquet"
         try:
-            with (
-                explained(self.label),
-                self._files.open_input_stream(f"{self._base}/{name}") as source,
-                copy.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 20)
+            with explained(self.label):
+                fetch(self._files, f"{self._base}/{name}", copy)
             yield copy
         finally:
             copy.unlink(missing_ok=True)
@@ -234,4 +227,4 @@ class BucketFolder(Folder):
 
 def folder_of(config: DeltaWriter, context: Context, place: Place) -> Folder:
     """The place of one table. Raises EngineError for one that may not be used."""
-    return (BucketFolder if config.s3_bucket else LocalFolder)(config, context, place)
+    return (BucketFolder if config.bucket else LocalFolder)(config, context, place)

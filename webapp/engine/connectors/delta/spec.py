@@ -28,4 +28,4 @@ class DeltaSpec(ConnectorSpec):
     def endpoint(self) -> str:
         """The store and the bucket, or the folder."""
         writer = self.writer
-        return f"{writer.s3_endpoint}/{writer.s3_bucket}" if writer.s3_bucket else writer.local_path
+        return f"{writer.s3_endpoint}/{writer.bucket}" if writer.bucket else writer.local_path

@@ -26,6 +26,14 @@ def _only(*storages: Storage) -> dict[str, Any]:
     return {"x-storage": list(storages)}
 
 
+def _text(title: str, description: str, *storages: Storage, longest: int, default: str = "") -> Any:
+    return Field(default, title=title, max_length=longest, description=description, json_schema_extra=_only(*storages))
+
+
+def _secret(title: str, description: str, *storages: Storage) -> Any:
+    return Field(None, title=title, description=description, json_schema_extra=_only(*storages))
+
+
 class NamedPath(BaseModel):
     """One stream: its name, and the files that belong to it."""
 
@@ -66,87 +74,32 @@ class FilesSourceSpec(ConnectorSpec):
         default_factory=dict, title="Column types", description="CSV, JSON: declared types by column name."
     )
     sheet: str = Field("", title="Sheet", max_length=200, description="Excel: the sheet; empty: the first one.")
-    bucket: str = Field(
-        "",
-        title="Bucket",
-        max_length=255,
-        description="Bucket of S3 and GCS, container of Azure.",
-        json_schema_extra=_only("s3", "gcs", "azure"),
-    )
-    region: str = Field(
-        "us-east-1",
-        title="Region",
-        max_length=100,
-        description="S3: region of the bucket.",
-        json_schema_extra=_only("s3"),
-    )
-    endpoint_url: str = Field(
-        "",
-        title="Endpoint",
-        max_length=1000,
-        description="Address of another server that speaks S3, GCS or Azure.",
-        json_schema_extra=_only("s3", "gcs", "azure"),
-    )
-    access_key_id: str = Field(
-        "",
-        title="Access key",
-        max_length=500,
-        description="S3, or an HMAC key of GCS.",
-        json_schema_extra=_only("s3", "gcs"),
-    )
-    secret_access_key: SecretStr | None = Field(
-        None, title="Secret key", description="Belongs to the access key.", json_schema_extra=_only("s3", "gcs")
-    )
-    session_token: SecretStr | None = Field(
-        None, title="Session token", description="S3: of temporary keys.", json_schema_extra=_only("s3")
-    )
-    access_token: SecretStr | None = Field(
-        None, title="Access token", description="GCS: an OAuth2 token, for an hour.", json_schema_extra=_only("gcs")
-    )
-    account_name: str = Field(
-        "", title="Account", max_length=200, description="Azure: the storage account.", json_schema_extra=_only("azure")
-    )
-    account_key: SecretStr | None = Field(
-        None, title="Account key", description="Azure: key of the account.", json_schema_extra=_only("azure")
-    )
-    sas_token: SecretStr | None = Field(
-        None, title="SAS token", description="Azure: instead of the account key.", json_schema_extra=_only("azure")
-    )
-    host: str = Field(
-        "", title="Host", max_length=255, description="SFTP: the server.", json_schema_extra=_only("sftp")
-    )
+    bucket: str = _text("Bucket", "Bucket of S3 and GCS, container of Azure.", "s3", "gcs", "azure", longest=255)
+    region: str = _text("Region", "S3: region of the bucket.", "s3", longest=100, default="us-east-1")
+    endpoint_url: str = _text("Endpoint", "Address of another server that speaks S3, GCS or Azure.",
+                              "s3", "gcs", "azure", longest=1000)  # fmt: skip
+    access_key_id: str = _text("Access key", "S3, or an HMAC key of GCS.", "s3", "gcs", longest=500)
+    secret_access_key: SecretStr | None = _secret("Secret key", "Belongs to the access key.", "s3", "gcs")
+    session_token: SecretStr | None = _secret("Session token", "S3: of temporary keys.", "s3")
+    access_token: SecretStr | None = _secret("Access token", "GCS: an OAuth2 token, for an hour.", "gcs")
+    account_name: str = _text("Account", "Azure: the storage account.", "azure", longest=200)
+    account_key: SecretStr | None = _secret("Account key", "Azure: key of the account.", "azure")
+    sas_token: SecretStr | None = _secret("SAS token", "Azure: instead of the account key.", "azure")
+    host: str = _text("Host", "SFTP: the server.", "sftp", longest=255)
     port: int = Field(
         22, title="Port", ge=1, le=65535, description="SFTP: the server's port.", json_schema_extra=_only("sftp")
     )
-    username: str = Field(
-        "",
-        title="User name",
-        max_length=500,
-        description="SFTP, or basic authentication of http.",
-        json_schema_extra=_only("sftp", "http"),
+    username: str = _text("User name", "SFTP, or basic authentication of http.", "sftp", "http", longest=500)
+    password: SecretStr | None = _secret("Password", "SFTP, or basic authentication of http.", "sftp", "http")
+    private_key: SecretStr | None = _secret("Private key", "SFTP: OpenSSH or PEM text.", "sftp")
+    passphrase: SecretStr | None = _secret("Passphrase", "SFTP: opens the private key.", "sftp")
+    host_key_fingerprint: str = _text(
+        "Host key fingerprint",
+        "SFTP: SHA256:... as ssh-keygen -l shows it; a server with another key is refused.",
+        "sftp",
+        longest=200,
     )
-    password: SecretStr | None = Field(
-        None,
-        title="Password",
-        description="SFTP, or basic authentication of http.",
-        json_schema_extra=_only("sftp", "http"),
-    )
-    private_key: SecretStr | None = Field(
-        None, title="Private key", description="SFTP: OpenSSH or PEM text.", json_schema_extra=_only("sftp")
-    )
-    passphrase: SecretStr | None = Field(
-        None, title="Passphrase", description="SFTP: opens the private key.", json_schema_extra=_only("sftp")
-    )
-    host_key_fingerprint: str = Field(
-        "",
-        title="Host key fingerprint",
-        max_length=200,
-        description="SFTP: SHA256:... as ssh-keygen -l shows it; a server with another key is refused.",
-        json_schema_extra=_only("sftp"),
-    )
-    bearer_token: SecretStr | None = Field(
-        None, title="Bearer token", description="http: sent as Authorization.", json_schema_extra=_only("http")
-    )
+    bearer_token: SecretStr | None = _secret("Bearer token", "http: sent as Authorization.", "http")
 
     @model_validator(mode="before")
     @classmethod

@@ -30,7 +30,7 @@ from webapp.engine.connectors.iceberg.tables import (
     state_of,
     summed,
 )  # fmt: skip
-from webapp.engine.connectors.parquet.faults import destination_fault
+from webapp.engine.connectors.parquet.faults import no_generation
 from webapp.engine.connectors.trials import tried
 from webapp.engine.context import Context
 
@@ -113,9 +113,7 @@ class IcebergSession(DestinationSession):
         """Make an earlier snapshot, with its schema, the current one; the state goes with it in the same commit."""
         table = self._table(target)
         if table is None or generation not in {one.name for one in generations_of(table)}:
-            raise destination_fault(
-                f"{target.label} has no earlier content {generation!r}", "Choose one of those that are still kept."
-            )
+            raise no_generation(target.label, generation)
         before = table.current_snapshot()
         with told(self._config):
             go_back(table, int(generation), state)

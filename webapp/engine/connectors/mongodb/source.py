@@ -2,8 +2,7 @@
 
 import contextlib
 import fnmatch
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from webapp.engine.addresses import checked_address
@@ -11,6 +10,7 @@ from webapp.engine.connectors.base import CheckStep, Chunk, Mode, Read, Source, 
 from webapp.engine.connectors.mongodb.spec import MongoDBSpec, split_host
 from webapp.engine.connectors.mongodb.values import columns_of, row_of
 from webapp.engine.connectors.relations import checked
+from webapp.engine.connectors.trials import tried
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 
@@ -33,20 +33,12 @@ class MongoDBSource(Source[MongoDBSpec]):
 
     def check(self) -> Iterator[CheckStep]:
         """Resolve, connect and log in, list the collections, read one document."""
-        steps: tuple[tuple[str, Callable[[], str]], ...] = (
+        return tried(
             ("resolve", lambda: ", ".join(self._addresses())),
             ("log in", self._server_version),
             ("rights", lambda: f"{len(self._names()):,} collections"),
             ("read one row", self._read_one),
         )
-        for name, step in steps:
-            began = time.monotonic()
-            try:
-                message = step()
-            except EngineError as error:
-                yield CheckStep(name, False, error.message, error.fix or "", round(time.monotonic() - began, 3))
-                return
-            yield CheckStep(name, True, message, "", round(time.monotonic() - began, 3))
 
     def discover(self, *, pattern: str = "") -> Iterator[Stream]:
         """Yield the collections with the fields of their first 1,000 documents."""

@@ -4,14 +4,14 @@ import contextlib
 import fnmatch
 import itertools
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from webapp.engine.addresses import checked_address
 from webapp.engine.connectors import relations
 from webapp.engine.connectors.base import CheckStep, Chunk, Column, Mode, Read, Source, SourceSession, Stream
 from webapp.engine.connectors.oracle.spec import OracleSpec
+from webapp.engine.connectors.trials import tried
 from webapp.engine.context import Context
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 
@@ -40,19 +40,11 @@ class OracleSource(Source[OracleSpec]):
 
     def check(self) -> Iterator[CheckStep]:
         """Resolve, log in, look for tables that may be read."""
-        steps: tuple[tuple[str, Callable[[], str]], ...] = (
+        return tried(
             ("resolve", self._address),
             ("log in", lambda: str(self._ask("SELECT banner FROM v$version FETCH FIRST 1 ROWS ONLY")[0][0])),
             ("rights", self._count_columns),
         )
-        for name, step in steps:
-            began = time.monotonic()
-            try:
-                message = step()
-            except EngineError as error:
-                yield CheckStep(name, False, error.message, error.fix or "", round(time.monotonic() - began, 3))
-                return
-            yield CheckStep(name, True, message, "", round(time.monotonic() - began, 3))
 
     def discover(self, *, pattern: str = "") -> Iterator[Stream]:
         """Yield the tables and views of people's schemas, in two queries however many they are."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from webapp.engine.addresses import checked_address
 from webapp.engine.connectors.base import Generation
-from webapp.engine.connectors.parquet.faults import destination_fault, explained, no_bucket
+from webapp.engine.connectors.parquet.faults import destination_fault, explained, no_bucket, no_generation
 from webapp.engine.connectors.parquet.foreign import manifest_of
 from webapp.engine.connectors.parquet.quill import Piece
 from webapp.engine.connectors.parquet.spec import FolderOrS3
@@ -27,9 +27,8 @@ from webapp.engine.connectors.parquet.store import (
     Place,
     Store,
     new_generation,
-    no_generation,
 )  # fmt: skip
-from webapp.engine.connectors.parquet.uploads import side_by_side
+from webapp.engine.connectors.parquet.uploads import fetch, send, side_by_side
 from webapp.engine.context import Context
 from webapp.engine.errors import EngineError, Kind, Origin
 
@@ -137,12 +136,8 @@ class BucketStore(Store):
         folder = self.staging(place)
         copy = folder / Path(piece.path).name
         try:
-            with (
-                explained(self._shown),
-                self._files.open_input_stream(f"{self._table(place)}/{piece.path}") as source,
-                copy.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 20)
+            with explained(self._shown):
+                fetch(self._files, f"{self._table(place)}/{piece.path}", copy)
             yield copy
         finally:
             self.forget(folder)
@@ -179,7 +174,7 @@ class BucketStore(Store):
     def restore(self, place: Place, generation: str, state: Mapping[str, Any] | None) -> Manifest:
         """Copy the kept objects back, put the manifest, keep what was there."""
         if generation not in {kept.name for kept in self.generations(place)}:
-            raise no_generation(place, generation)
+            raise no_generation(place.label, generation)
         folder = f"{self._parachute(place)}/{generation}"
         with explained(self._shown):
             old = Manifest.load(self._get(f"{folder}/{MANIFEST}{KEPT}"))
@@ -256,7 +251,6 @@ class BucketStore(Store):
             stream.write(content)
 
     def _send(self, file: Path, path: str) -> None:
-        with file.open("rb") as source, self._files.open_output_stream(path) as target:
-            shutil.copyfileobj(source, target, 1 << 22)
+        send(file, self._files, path)
         with suppress(OSError):
             file.unlink()

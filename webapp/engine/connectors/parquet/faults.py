@@ -118,6 +118,13 @@ def destination_fault(message: str, fix: str, kind: Kind = Kind.CONFIGURATION) -
     return EngineError(message, origin=Origin.DESTINATION, kind=kind, fix=fix)
 
 
+def no_generation(shown: str, generation: str) -> EngineError:
+    """The error for an earlier content that is not there."""
+    return destination_fault(
+        f"{shown} has no earlier content {generation!r}", "Choose one of those that are still kept."
+    )
+
+
 def no_bucket(shown: str) -> EngineError:
     """The error for a bucket or container that is not there."""
     return destination_fault(f"{shown}: {_NO_BUCKET}", _MAKE_IT)

@@ -15,7 +15,7 @@ from typing import Any
 from webapp.engine.connectors.base import Generation
 from webapp.engine.connectors.parquet.durable import forced
 from webapp.engine.connectors.parquet.exchange import swap
-from webapp.engine.connectors.parquet.faults import explained
+from webapp.engine.connectors.parquet.faults import explained, no_generation
 from webapp.engine.connectors.parquet.foreign import foreign_manifest
 from webapp.engine.connectors.parquet.quill import Piece
 from webapp.engine.connectors.parquet.store import (
@@ -27,7 +27,6 @@ from webapp.engine.connectors.parquet.store import (
     Place,
     Store,
     new_generation,
-    no_generation,
 )  # fmt: skip
 from webapp.engine.connectors.trials import Step
 from webapp.engine.context import Context
@@ -124,7 +123,7 @@ class LocalStore(Store):
         kept = self._hidden("parachute", place) / Path(generation).name
         with self.lock(place), explained(place.label):
             if not generation or not (kept / f"{MANIFEST}{KEPT}").is_file():
-                raise no_generation(place, generation)
+                raise no_generation(place.label, generation)
             old = Manifest.load((kept / f"{MANIFEST}{KEPT}").read_bytes())
             before = self.manifest(place)
             manifest = replace(

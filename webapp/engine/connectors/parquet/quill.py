@@ -163,9 +163,11 @@ def quill(context: Context, folders: Iterable[Path], shown: str) -> Iterator[Qui
     """Open DuckDB in memory, shut off from all but these folders. Raises EngineError."""
     import duckdb
 
-    context.temp.mkdir(parents=True, exist_ok=True)
+    from webapp.engine.database import connect_config
+
+    lossless = {"arrow_lossless_conversion": True}  # UUIDs stay UUIDs where rows go through Arrow
     allowed = ", ".join(literal(str(folder)) for folder in (context.temp, *folders))
-    with duckdb.connect(":memory:", config=_config(context)) as connection:
+    with duckdb.connect(":memory:", config={**connect_config(context), **lossless}) as connection:
         connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
         connection.execute(f"SET allowed_directories = [{allowed}]")
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
@@ -191,19 +193,6 @@ def sql_columns(columns: Iterable[Column]) -> str:
 def empty_rows(columns: Iterable[Column]) -> str:
     """A query with these columns and no rows."""
     return f"SELECT {', '.join(f'CAST(NULL AS {c.type}) AS {quoted(c.name)}' for c in columns)} WHERE false"
-
-
-def _config(context: Context) -> dict[str, str | bool | int | float | list[str]]:
-    return {
-        "memory_limit": f"{context.memory_limit_mb}MB",
-        "threads": context.threads,
-        "temp_directory": str(context.temp),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "allow_community_extensions": False,
-        "python_enable_replacements": False,
-        "arrow_lossless_conversion": True,  # UUIDs stay UUIDs where rows go through Arrow
-    }
 
 
 def _with_columns(rows: pa.RecordBatchReader, computed: Sequence[tuple[str, Shared]]) -> pa.RecordBatchReader:

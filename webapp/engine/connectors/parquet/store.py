@@ -151,10 +151,3 @@ class Store(ABC):
     @abstractmethod
     def restore(self, place: Place, generation: str, state: Mapping[str, Any] | None) -> Manifest:
         """Bring an earlier content back in one step. Raises EngineError."""
-
-
-def no_generation(place: Place, generation: str) -> Exception:
-    """The error for a generation that is not there."""
-    return destination_fault(
-        f"{place.label} has no earlier content {generation!r}", "Choose one of those that are still kept."
-    )
