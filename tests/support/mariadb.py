@@ -25,7 +25,9 @@ class MariaServer:
         user = ["--user", getpass.getuser()]
         install = ["mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db", *user,
                    "--auth-root-authentication-method=normal"]  # fmt: skip
-        subprocess.run(install, check=True, capture_output=True)
+        installed = subprocess.run(install, check=False, capture_output=True, text=True)
+        if installed.returncode:
+            raise RuntimeError(f"MariaDB's tables cannot be made:\n{installed.stdout}\n{installed.stderr}")
         self._start(*user)
 
     def restart(self, *options: str) -> None:

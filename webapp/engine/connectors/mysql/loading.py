@@ -26,6 +26,7 @@ from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 if TYPE_CHECKING:
     from webapp.engine.drift import Drift
 
+_LOCK_SECONDS = 2  # a load that has just ended, or was killed, keeps its lock until the server has seen it go
 _LONGEST_NAME = 64
 _STATEMENT_BYTES = 4 << 20
 
@@ -100,7 +101,7 @@ class MySQLWriter(Writer):
         self._close()
 
     def _claim(self, cursor: Any) -> None:
-        cursor.execute("SELECT GET_LOCK(%s, 0)", (f"hohmann {self._place.mark}",))
+        cursor.execute("SELECT GET_LOCK(%s, %s)", (f"hohmann {self._place.mark}", _LOCK_SECONDS))
         if cursor.fetchone()[0] != 1:
             raise EngineError(
                 f"another load is writing {self._load.target.label}",

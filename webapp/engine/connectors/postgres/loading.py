@@ -8,6 +8,7 @@ import hashlib
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ from webapp.engine.names import literal, quoted
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812  the driver's own name is lower case
 
+_LOCK_SECONDS = 2.0
 _LONGEST_NAME = 63
 Done = tuple[int, int, str, Mapping[str, Sum]]
 """Rows of the load that are found, rows of the table, the generation that is kept, sums over the rows found."""
@@ -198,14 +200,21 @@ class PostgresWriter(Writer):
             self.abort()
 
     def _claim(self, cursor: Cursor) -> None:
+        """Take the table's lock, which a load that was killed keeps until the server has seen it go."""
+        until = time.monotonic() + _LOCK_SECONDS
+        while not self._is_locked(cursor):
+            if time.monotonic() > until:
+                raise EngineError(
+                    f"another load is writing {self._load.target.label}",
+                    origin=Origin.DESTINATION,
+                    kind=Kind.TRANSIENT,
+                    fix="Wait until it has ended.",
+                )
+            time.sleep(0.05)
+
+    def _is_locked(self, cursor: Cursor) -> bool:
         cursor.execute(f"SELECT pg_try_advisory_lock({staging.LOCK})", (self._place.sql,))
-        if not (cursor.fetchone() or (False,))[0]:
-            raise EngineError(
-                f"another load is writing {self._load.target.label}",
-                origin=Origin.DESTINATION,
-                kind=Kind.TRANSIENT,
-                fix="Wait until it has ended.",
-            )
+        return bool((cursor.fetchone() or (False,))[0])
 
     def _take_up(self, cursor: Cursor) -> None:
         """Use what an interrupted load left, or make a table; whoever left others is gone, for the lock was free."""
