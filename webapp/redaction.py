@@ -1,9 +1,12 @@
 """What is a secret, by its name or by its look, and how texts lose theirs. Nothing here knows Flask or the database."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
+OWN_SECRETS = frozenset({"SECRET_KEY", "DATABASE_URL", "AIRFLOW_PASSWORD", "AIRFLOW_TOKEN"})
+"""Settings that stay with the processes of the instance itself: none that moves or shows data needs them."""
 _SECRET_ENDINGS = ("password", "passwd", "passphrase", "token", "secret", "secretkey", "secretaccesskey", "apikey",
                    "accountkey", "clientkey", "privatekey", "authorization", "cookie", "credential",
                    "connectionstring")  # fmt: skip
@@ -19,6 +22,11 @@ SECRETS_IN_TEXT = (
     ),
 )
 """Each leaves in its first group what stays: a name, a scheme, the address up to the user."""
+
+
+def environment_for_others() -> dict[str, str]:
+    """The environment of a process that runs drivers and reads data: without the instance's own secrets."""
+    return {name: value for name, value in os.environ.items() if name not in OWN_SECRETS}
 
 
 def is_secret(name: str) -> bool:

@@ -17,6 +17,7 @@ from webapp.accounts import operations as accounts
 from webapp.config import Executor, Role, Settings
 from webapp.dates import utcnow
 from webapp.db import db
+from webapp.edge.models import KeptAnswer
 from webapp.jobs import operations as jobs
 from webapp.jobs.models import ExecutorChoice
 from webapp.orchestrators.airflow import flights, handover, outbox, settling
@@ -177,6 +178,17 @@ def test_a_run_token_opens_its_own_run_and_nothing_else(tasks: Tasks, alice: Per
         path = f"/api/v1/airflow/runs/{run_id}/specification"
         assert tasks.client.get(path, headers=stranger).status_code == 401
     assert tasks.begin(other_id, headers=holder).status_code == 401
+
+
+def test_what_a_task_is_told_is_written_down_nowhere(tasks: Tasks) -> None:
+    """Its token and the secrets of the run: neither beside an Idempotency-Key, nor in a cache on the way."""
+    run_id = tasks.start_run()
+    begun = tasks.begin(run_id, headers={**tasks.headers, "Idempotency-Key": "once"})
+    holder = {"Authorization": f"Bearer {begun.get_json()['token']}"}
+    told = tasks.client.get(f"/api/v1/airflow/runs/{run_id}/specification", headers=holder)
+    assert (told.status_code, told.headers["Cache-Control"], "ETag" in told.headers) == (200, "no-store", False)
+    with tasks.look() as session:
+        assert session.scalars(sa.select(KeptAnswer)).all() == []
 
 
 def test_only_a_machine_with_the_scope_for_it_begins_runs(tasks: Tasks, alice: Person, work: Any) -> None:

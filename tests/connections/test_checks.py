@@ -24,6 +24,7 @@ from webapp.engine import probe
 from webapp.engine.connectors import registry
 from webapp.engine.errors import EngineError
 from webapp.errors import Invalid, NotAllowed, NotFound, Unavailable
+from webapp.redaction import OWN_SECRETS
 
 Unit = Callable[[], AbstractContextManager[Any]]
 
@@ -124,7 +125,8 @@ def test_rows_of_a_stream_are_shown(work: Unit, home: Path, bob: Person) -> None
         )  # fmt: skip
     with work():
         shown = checks.preview_rows(bob.actor, key, namespace="main", name="sale_00000", limit=5)
-        assert [column["name"] for column in shown["columns"]] == ["id", "what"]
+        columns = [(column["name"], column["type"]) for column in shown["columns"]]
+        assert columns == [("id", "BIGINT"), ("what", "VARCHAR")], "in the words of every other page"
         assert shown["rows"] == [[n + 1, f"thing {n}"] for n in range(5)]
         with pytest.raises(NotFound, match="discover"):
             checks.preview_rows(bob.actor, key, namespace="main", name="nosuch")
@@ -180,7 +182,8 @@ def test_only_so_many_probes_run_at_once(app: Flask, monkeypatch: pytest.MonkeyP
 
 
 def test_a_probe_is_told_secrets_on_its_standard_input_only(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_KEY", "the signing key of this instance")
+    for name in OWN_SECRETS:
+        monkeypatch.setenv(name, "a signing key of this instance")
     asked = question(app, type_="mysql", config=SERVER)
     with probes._probe(asked) as process:
         folder = Path(f"/proc/{process.pid}")

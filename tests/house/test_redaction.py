@@ -1,9 +1,12 @@
 """Which names are those of secrets, and what texts lose before anybody reads them."""
 
+from dataclasses import fields
+
 import pytest
 
+from webapp.config import Settings
 from webapp.portability.left_out import NEEDED, leave_out
-from webapp.redaction import is_secret, redact, secret_values
+from webapp.redaction import OWN_SECRETS, environment_for_others, is_secret, redact, secret_values
 from webapp.secrets import MASK, mask
 
 SECRET = "hunter2hunter2"
@@ -27,6 +30,17 @@ def test_a_secret_is_known_by_its_name_however_that_is_spelt(name: str) -> None:
 )  # fmt: skip
 def test_what_only_sounds_like_a_secret_stays(name: str) -> None:
     assert mask({name: SECRET}) == {name: SECRET}
+
+
+def test_every_secret_setting_is_kept_from_the_processes_that_run_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = {item.name.upper() for item in fields(Settings) if item.type in ("str", str) and is_secret(item.name)} | {
+        "DATABASE_URL"
+    }
+    assert ours == OWN_SECRETS
+    monkeypatch.setenv("AIRFLOW_PASSWORD", SECRET)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert "AIRFLOW_PASSWORD" not in environment_for_others()
+    assert environment_for_others()["AWS_SECRET_ACCESS_KEY"] == SECRET, "the credentials of the machine are for drivers"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from webapp.config import Settings
 from webapp.connections.models import ConnectionRole
 from webapp.engine.errors import EngineError, Kind, Origin
 from webapp.errors import Unavailable
+from webapp.redaction import environment_for_others
 
 MOST_AT_ONCE = 6
 WAIT_SECONDS = 10.0
@@ -31,7 +32,6 @@ DISCOVER_SECONDS = 900.0
 PREVIEW_SECONDS = 45.0
 LOCK_SECONDS = 10.0
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
-_OWN_SECRETS = frozenset({"SECRET_KEY", "DATABASE_URL"})
 _places = BoundedSemaphore(MOST_AT_ONCE)
 
 
@@ -118,7 +118,7 @@ def _probe(asked: Question) -> Iterator[subprocess.Popen[bytes]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=_CHECKOUT,
-        env={name: value for name, value in os.environ.items() if name not in _OWN_SECRETS},
+        env=environment_for_others(),
         bufsize=0,
     )
     assert process.stdin is not None

@@ -6,7 +6,7 @@ from flask import Flask, Response, request
 
 from webapp import refusals
 
-SECRETIVE = frozenset({"users_api", "olake_auth"})
+SECRETIVE = frozenset({"users_api", "olake_auth", "airflow_api"})
 """Blueprints whose answers no cache may keep."""
 
 

@@ -25,7 +25,7 @@ HEADER = "Idempotency-Key"
 KEEP = timedelta(hours=24)
 MAXIMUM_LENGTH = 255
 #: Doors whose answers hold secrets that are shown once: they are not written down.
-SECRETIVE = frozenset({"users_api", "olake_auth", "webhooks_api", "portability_api"})
+SECRETIVE = frozenset({"users_api", "olake_auth", "webhooks_api", "portability_api", "airflow_api"})
 REPEATED_HEADERS = ("Content-Type", "Location")
 
 

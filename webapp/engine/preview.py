@@ -21,6 +21,7 @@ from webapp.engine.errors import EngineError, Kind, Origin
 from webapp.engine.names import TableName
 from webapp.engine.specs import parse_loader
 from webapp.engine.tasks import shown_file, target_file
+from webapp.redaction import environment_for_others
 
 _MOST_ROWS = 1000
 _MOST_AT_ONCE = 4
@@ -72,7 +73,13 @@ def _ask(wanted: dict[str, Any], what: str) -> dict[str, Any]:
     with _place(what):
         try:
             done = subprocess.run(
-                command, input=question, capture_output=True, check=False, cwd=_CHECKOUT, timeout=wanted["seconds"]
+                command,
+                input=question,
+                capture_output=True,
+                check=False,
+                cwd=_CHECKOUT,
+                env=environment_for_others(),
+                timeout=wanted["seconds"],
             )
         except subprocess.TimeoutExpired as error:
             raise _unread(what, f"it took longer than {wanted['seconds']:.0f} s") from error

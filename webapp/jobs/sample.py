@@ -21,6 +21,7 @@ from webapp.db import db, let_go
 from webapp.errors import Conflict, NotFound
 from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job
+from webapp.redaction import environment_for_others
 
 NAME = "Sample mission: Mars weather"
 DESCRIPTION = (
@@ -146,7 +147,9 @@ def _drop_table() -> None:
         str(settings.hohmann_home / "tmp"),
     ]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DROP_SECONDS, check=False, text=True)
+        done = subprocess.run(
+            command, capture_output=True, timeout=DROP_SECONDS, check=False, text=True, env=environment_for_others()
+        )
     except subprocess.TimeoutExpired as error:
         raise Conflict(f"{DATABASE} has been in use for {DROP_SECONDS} s. Try again later.", file=DATABASE) from error
     if done.returncode:

@@ -18,6 +18,7 @@ from setproctitle import setproctitle
 
 from webapp.config import Settings
 from webapp.dates import utcnow
+from webapp.redaction import OWN_SECRETS
 from webapp.runs.messages import Lease, Outcome
 from webapp.runs.worker.execution import LeaseHold, Message, live_as_child, private_mb, resident_mb
 
@@ -26,8 +27,6 @@ MOST_MESSAGES_AT_ONCE = 1_000  # of one child, so that the others are heard too
 PR_SET_PDEATHSIG = 1
 REST_SECONDS = 10.0
 MOST_OF_ITS_OWN_MB = 6.0  # of memory that a child which rests may keep
-# What a run executes needs none of these, and must not find them.
-NOT_FOR_CHILDREN = ("SECRET_KEY", "DATABASE_URL", "AIRFLOW_PASSWORD", "AIRFLOW_TOKEN")
 
 
 @dataclass
@@ -182,7 +181,7 @@ def _become_child(worker_pid: int, before_life: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     setproctitle("hohmann: run")
-    for name in NOT_FOR_CHILDREN:
+    for name in OWN_SECRETS:
         os.environ.pop(name, None)
     before_life()
 
