@@ -1,5 +1,6 @@
 """What every template can use: asset addresses, the visitor's role, and how numbers and instants are written."""
 
+import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from webapp.accounts.access import ROLE_ORDER, Actor
 from webapp.config import Role
 from webapp.dates import rfc3339
 
+NUMBERS = re.compile(r"u?(tiny|small|big|huge)?int(eger)?|decimal(\(.*\))?|double|float|real", re.IGNORECASE)
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -21,6 +23,7 @@ def wire_ui(app: Flask) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(asset=asset, may=may)
+    app.jinja_env.tests.update(type_of_numbers=is_type_of_numbers)
     app.jinja_env.filters.update(instant=instant, count=count, size=size, duration=duration)
 
 
@@ -46,6 +49,11 @@ def may(role: str) -> bool:
         return False
     own = next(iter(actor.memberships.values()))
     return ROLE_ORDER.index(own) >= ROLE_ORDER.index(Role(role))
+
+
+def is_type_of_numbers(name: str) -> bool:
+    """Whether a column of this type stands on the right."""
+    return NUMBERS.fullmatch(name) is not None
 
 
 def instant(value: datetime | None) -> Markup:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webapp.ui import count, duration, size
+from webapp.ui import count, duration, is_type_of_numbers, size
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,10 @@ def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float | None
 def test_numbers_have_groups_and_bytes_a_unit() -> None:
     assert [count(1_234_567), count(None)] == ["1,234,567", "–"]
     assert [size(999), size(1_500), size(2_000_000)] == ["999 B", "1.5 kB", "2.0 MB"]
+
+
+def test_columns_of_numbers_are_known_by_their_type() -> None:
+    numbers = ["BIGINT", "uinteger", "TINYINT", "DECIMAL(10,2)", "double"]
+    assert [
+        name for name in [*numbers, "VARCHAR", "BIGINT[]", "INTERVAL", "TIMESTAMP"] if is_type_of_numbers(name)
+    ] == numbers

@@ -249,7 +249,7 @@ class TestDelivery:
         carry_once(alice.app)
         [seen] = deliveries(alice, hook)
         assert (seen["state"], seen["status"]) == ("waiting", None)
-        assert "refused" in seen["error"].lower()
+        assert seen["error"] == "127.0.0.1 port 9 does not answer: Connection refused."
 
     def test_two_couriers_never_have_one_message_in_their_hands(self, alice: Person):
         hook = make(alice, "http://127.0.0.1:9/")

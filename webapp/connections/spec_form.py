@@ -38,8 +38,8 @@ class SpecField:
     """One field; with `kind` GROUP an object with fields of its own; with VARIANTS one of `fields`, each a group;
     with LIST any number of them, and `fields` are those that there are.
 
-    `is_set` tells that its value is not the usual one. `storages` are the kinds of storage that alone have the field;
-    empty where all have it.
+    `is_set` tells that its value is not the usual one. `storages` are the kinds of storage or catalog that alone
+    have the field; empty where all have it.
     """
 
     name: str

@@ -4,6 +4,7 @@ One JSON line on standard input says what is wanted; standard input stays open, 
 more. Standard output is JSON lines: `step`, `stream` and `rows` as they come, then `done` or `error`.
 """
 
+import datetime
 import json
 import os
 import sys
@@ -186,7 +187,9 @@ def _source(connector: Source[Any] | Destination[Any]) -> Source[Any]:
 
 
 def _shown(schema: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    columns = [{"name": field.name, "type": str(field.type)} for field in schema]
+    from webapp.engine.connectors.types import duckdb_type  # PyArrow: the web imports this module, and needs none of it
+
+    columns = [{"name": field.name, "type": duckdb_type(field.type)} for field in schema]
     return {"columns": columns, "rows": [[_plain(row[field.name]) for field in schema] for row in rows]}
 
 
@@ -196,6 +199,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float):
         # A browser's numbers hold 53 bits, and JSON knows neither infinity nor NaN.
         return value if abs(value) < 2**53 else str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
     if isinstance(value, bytes):
         return f"\\x{value[:_LONGEST_TEXT].hex()}"
     text = json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list | dict) else str(value)

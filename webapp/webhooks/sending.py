@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from webapp.engine.addresses import checked_address
 from webapp.engine.errors import EngineError, Kind
@@ -84,6 +84,16 @@ def send(message: Message, *, allow_private: bool) -> Outcome:
             text = answer.read(LONGEST_ANSWER, decode_content=False).decode("utf-8", "replace").replace("\x00", " ")
             answer.close()
     except (HTTPError, OSError) as error:
-        return Outcome(error=str(error)[:500] or type(error).__name__)
+        return Outcome(error=f"{host} port {port} {_in_words(error)}"[:500])
     shown = f"the receiver answered {answer.status}" if not 200 <= answer.status < 300 else None
     return Outcome(answer.status, text, shown, is_final=answer.status == GONE)
+
+
+def _in_words(error: Exception) -> str:
+    """Why a receiver gave no answer."""
+    reason = error.__cause__ if isinstance(error, NewConnectionError) else error
+    if isinstance(reason, OSError) and reason.strerror:
+        return f"does not answer: {reason.strerror}."
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "did not answer in time."
+    return f"gave no answer: {error or type(error).__name__}"

@@ -8,6 +8,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, mode
 from webapp.engine.connectors.base import ConnectorSpec
 from webapp.engine.connectors.parquet.spec import wrapped
 
+#: The kinds of catalog that alone have a field: a form need not show it for the others.
+_OF_JDBC: dict[str, Any] = {"x-storage": ["jdbc"]}
+_OF_REST: dict[str, Any] = {"x-storage": ["rest"]}
+_OF_GLUE: dict[str, Any] = {"x-storage": ["glue"]}
+_OF_HIVE: dict[str, Any] = {"x-storage": ["hive"]}
+
 
 class IcebergCatalog(BaseModel):
     """A catalog, and where the tables' files lie."""
@@ -31,23 +37,62 @@ class IcebergCatalog(BaseModel):
         description="s3://bucket/path, or a folder relative to the data folder.",
     )
     jdbc_url: str = Field(
-        "", title="JDBC URL", max_length=4096, description="jdbc:postgresql://host:5432/db, or jdbc:sqlite:file."
+        "",
+        title="JDBC URL",
+        max_length=4096,
+        description="jdbc:postgresql://host:5432/db, or jdbc:sqlite:file.",
+        json_schema_extra=_OF_JDBC,
     )
-    jdbc_username: str = Field("", title="JDBC user", max_length=255, description="User of the catalog's database.")
-    jdbc_password: SecretStr = Field(SecretStr(""), title="JDBC password", description="Never shown again.")
+    jdbc_username: str = Field(
+        "", title="JDBC user", max_length=255, description="User of the catalog's database.", json_schema_extra=_OF_JDBC
+    )
+    jdbc_password: SecretStr = Field(
+        SecretStr(""), title="JDBC password", description="Never shown again.", json_schema_extra=_OF_JDBC
+    )
     rest_catalog_url: str = Field(
-        "", title="REST catalog", max_length=4096, description="https://host:8181, for example."
+        "",
+        title="REST catalog",
+        max_length=4096,
+        description="https://host:8181, for example.",
+        json_schema_extra=_OF_REST,
     )
-    token: SecretStr = Field(SecretStr(""), title="Token", description="Bearer token for the REST catalog.")
-    credential: SecretStr = Field(SecretStr(""), title="Credential", description="client_id:client_secret for OAuth 2.")
+    token: SecretStr = Field(
+        SecretStr(""), title="Token", description="Bearer token for the REST catalog.", json_schema_extra=_OF_REST
+    )
+    credential: SecretStr = Field(
+        SecretStr(""),
+        title="Credential",
+        description="client_id:client_secret for OAuth 2.",
+        json_schema_extra=_OF_REST,
+    )
     oauth2_uri: str = Field(
-        "", title="OAuth 2 address", max_length=4096, description="Where the credential logs in; empty: the catalog."
+        "",
+        title="OAuth 2 address",
+        max_length=4096,
+        description="Where the credential logs in; empty: the catalog.",
+        json_schema_extra=_OF_REST,
     )
-    scope: str = Field("", title="Scope", max_length=255, description="OAuth 2 scope, if the catalog wants one.")
+    scope: str = Field(
+        "",
+        title="Scope",
+        max_length=255,
+        description="OAuth 2 scope, if the catalog wants one.",
+        json_schema_extra=_OF_REST,
+    )
     glue_endpoint: str = Field(
-        "", title="Glue endpoint", max_length=1024, description="Only for a service that speaks like AWS Glue."
+        "",
+        title="Glue endpoint",
+        max_length=1024,
+        description="Only for a service that speaks like AWS Glue.",
+        json_schema_extra=_OF_GLUE,
     )
-    hive_uri: str = Field("", title="Hive metastore", max_length=1024, description="thrift://host:9083, for example.")
+    hive_uri: str = Field(
+        "",
+        title="Hive metastore",
+        max_length=1024,
+        description="thrift://host:9083, for example.",
+        json_schema_extra=_OF_HIVE,
+    )
     s3_endpoint: str = Field(
         "", title="S3 endpoint", max_length=1024, description="Only for S3-compatible stores: https://host:9000."
     )

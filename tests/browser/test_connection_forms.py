@@ -1,4 +1,4 @@
-"""The streams of an HTTP API in the form of its connection: one more, one less, without leaving the form."""
+"""The forms of connections: one stream more, one less, without leaving the form; what does not apply is not shown."""
 
 from typing import Any
 
@@ -42,6 +42,17 @@ def test_enter_in_a_field_saves_and_removes_nothing(screen: Screen, expect: Any)
     page.locator("[id='config.streams.0.name']").press("Enter")
     page.wait_for_url("**/connections/*fresh*")
     expect(page.locator("h1")).to_have_text(name)
+
+
+def test_only_the_fields_of_the_chosen_catalog_are_shown(screen: Screen, expect: Any) -> None:
+    page = screen.page
+    page.goto("/connections/destinations/new?type=iceberg")
+    jdbc, rest = (page.locator(f"[id='config.writer.{name}']") for name in ("jdbc_url", "rest_catalog_url"))
+    expect(jdbc).to_be_visible()
+    expect(rest).to_be_hidden()
+    page.locator("[id='config.writer.catalog_type']").select_option("rest")
+    expect(rest).to_be_visible()
+    expect(jdbc).to_be_hidden()
 
 
 def test_the_machines_page_and_the_menu_lead_to_the_documentation_of_the_api(screen: Screen, expect: Any) -> None:
