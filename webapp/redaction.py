@@ -7,6 +7,8 @@ from typing import Any
 
 OWN_SECRETS = frozenset({"SECRET_KEY", "DATABASE_URL", "AIRFLOW_PASSWORD", "AIRFLOW_TOKEN"})
 """Settings that stay with the processes of the instance itself: none that moves or shows data needs them."""
+OF_DATA = frozenset({"columns", "renames"})
+"""Settings whose keys are names of columns: a column called password has a type there, and no secret."""
 _SECRET_ENDINGS = ("password", "passwd", "passphrase", "token", "secret", "secretkey", "secretaccesskey", "apikey",
                    "accountkey", "clientkey", "privatekey", "authorization", "cookie", "credential",
                    "connectionstring")  # fmt: skip
@@ -37,8 +39,9 @@ def is_secret(name: str) -> bool:
 def secret_values(config: Any) -> set[str]:
     """Every secret text inside a configuration, to be struck out of logs."""
     if isinstance(config, Mapping):
-        found = {value for key, value in config.items() if is_secret(key) and isinstance(value, str) and len(value) > 3}
-        return found.union(*(secret_values(value) for value in config.values()))
+        said = {key: value for key, value in config.items() if key not in OF_DATA}
+        found = {value for key, value in said.items() if is_secret(key) and isinstance(value, str) and len(value) > 3}
+        return found.union(*(secret_values(value) for value in said.values()))
     if isinstance(config, list):
         return set().union(*(secret_values(item) for item in config))
     return set()

@@ -19,7 +19,7 @@ from flask import current_app
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from webapp.redaction import is_secret
+from webapp.redaction import OF_DATA, is_secret
 
 MASK = "••••••••"
 
@@ -120,10 +120,16 @@ class EncryptedJSON(TypeDecorator[Any]):
 def mask(config: Any) -> Any:
     """A copy in which every secret that is set is shown as a mask."""
     if isinstance(config, Mapping):
-        return {key: MASK if is_secret(key) and value else mask(value) for key, value in config.items()}
+        return {key: _masked(key, value) for key, value in config.items()}
     if isinstance(config, list):
         return [mask(item) for item in config]
     return config
+
+
+def _masked(key: str, value: Any) -> Any:
+    if key in OF_DATA:
+        return value
+    return MASK if is_secret(key) and value else mask(value)
 
 
 def unmask(new: Any, old: Any) -> Any:

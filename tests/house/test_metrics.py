@@ -76,14 +76,16 @@ def test_counts_begin_at_zero_when_the_stack_starts_anew(stack: Stack):
 
 def test_a_visitor_from_elsewhere_needs_a_token(stack: Stack):
     token = stack.owner_token()
+    narrow = {"name": "narrow", "role": "operator", "scopes": ["runs:execute"]}
+    other = stack.request("POST", "/api/v1/service-tokens", narrow, token=token)[1]["token"]
     statuses = []
-    for headers in ({}, {"Authorization": f"Bearer {token}"}):
+    for headers in ({}, {"Authorization": f"Bearer {other}"}, {"Authorization": f"Bearer {token}"}):
         request = urllib.request.Request(f"{stack.url}/metrics", headers={"X-Forwarded-For": "203.0.113.5", **headers})
         try:
             statuses.append(urllib.request.urlopen(request, timeout=10).status)
         except urllib.error.HTTPError as error:
             statuses.append(error.code)
-    assert statuses == [401, 200]
+    assert statuses == [401, 401, 200]
 
 
 def test_every_line_of_the_log_is_one_json_object_with_the_request_it_belongs_to(stack: Stack):

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from webapp.config import Settings
-from webapp.portability.left_out import NEEDED, leave_out
+from webapp.portability.left_out import MARK, NEEDED, leave_out
 from webapp.redaction import OWN_SECRETS, environment_for_others, is_secret, redact, secret_values
 from webapp.secrets import MASK, mask
 
@@ -30,6 +30,13 @@ def test_a_secret_is_known_by_its_name_however_that_is_spelt(name: str) -> None:
 )  # fmt: skip
 def test_what_only_sounds_like_a_secret_stays(name: str) -> None:
     assert mask({name: SECRET}) == {name: SECRET}
+
+
+def test_a_column_that_is_called_like_a_secret_keeps_its_type() -> None:
+    config = {"columns": {"password": "VARCHAR"}, "renames": {"token": "reset_token"}, "headers": {"X-Token": SECRET}}
+    assert secret_values(config) == {SECRET}
+    assert mask(config) == {**config, "headers": {"X-Token": MASK}}
+    assert leave_out(config) == {**config, "headers": {"X-Token": MARK}}
 
 
 def test_every_secret_setting_is_kept_from_the_processes_that_run_drivers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def ready() -> Response:
 @door.get("/metrics")
 def metrics() -> Response:
     """Prometheus' text format; for anybody on this machine, else for a token with the scope `read` or a log-in."""
-    if g.actor is None and not guard.is_on_this_machine():
+    if (g.actor is None or not g.actor.may_read) and not guard.is_on_this_machine():
         raise NotSignedIn("Send a token with the scope read, as `authorization` in the scrape configuration.")
     return Response(render(), mimetype="text/plain", headers={"Content-Type": CONTENT_TYPE_LATEST})
 

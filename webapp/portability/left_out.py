@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from webapp.redaction import is_secret, replace_secrets
+from webapp.redaction import OF_DATA, is_secret, replace_secrets
 
 NEEDED = "SECRET-NEEDED"
 """What stands for a secret inside a longer text, and is stored for one that nobody has given yet."""
@@ -15,10 +15,16 @@ Lookup = Callable[[Mapping[str, Any]], str]
 def leave_out(config: Any) -> Any:
     """A copy in which `{secret: needed}` stands for each secret, and a word for one inside an address or a text."""
     if isinstance(config, Mapping):
-        return {key: dict(MARK) if is_secret(key) and value else leave_out(value) for key, value in config.items()}
+        return {key: _left_out(key, value) for key, value in config.items()}
     if isinstance(config, list):
         return [leave_out(item) for item in config]
     return replace_secrets(config, NEEDED) if isinstance(config, str) else config
+
+
+def _left_out(key: str, value: Any) -> Any:
+    if key in OF_DATA:
+        return value
+    return dict(MARK) if is_secret(key) and value else leave_out(value)
 
 
 def fill_in(config: Mapping[str, Any], stored: Mapping[str, Any] | None, *, leads_to: Lookup) -> dict[str, Any]:
