@@ -193,6 +193,13 @@ def test_a_probe_is_told_secrets_on_its_standard_input_only(app: Flask, monkeypa
     assert os.environ["SECRET_KEY"]
 
 
+def test_what_a_probe_says_holds_no_secret_that_a_driver_quotes() -> None:
+    facts = {"message": "GET https://bob:hunter22@api/x?a=s3cret-header: Authorization: Bearer abcdefgh", "ok": False}
+    told = probe.cleaned(facts, {"s3cret-header"})
+    struck = "GET https://bob:[struck out]@api/x?a=[struck out]: Authorization: Bearer [struck out]"
+    assert told == {"message": struck, "ok": False}
+
+
 def test_a_destination_has_no_streams(app: Flask) -> None:
     asked = question(app, verb="discover", role=ConnectionRole.DESTINATION, type_="duckdb", config={"path": "a.duckdb"})
     with pytest.raises(EngineError, match="no streams"):

@@ -1,5 +1,6 @@
 """Which names are those of secrets, and what texts lose before anybody reads them."""
 
+import time
 from dataclasses import fields
 
 import pytest
@@ -74,5 +75,7 @@ def test_a_text_loses_its_secrets_and_nothing_else(text: str, left: str) -> None
 
 
 def test_a_long_text_is_read_in_a_moment() -> None:
+    began = time.process_time()
     for text in ("://a:" * 20_000, "://" + "a:" * 50_000, "token" * 20_000, "authorization: bearer " * 5_000):
         redact(text)
+    assert time.process_time() - began < 5

@@ -126,7 +126,7 @@ def test_an_empty_document_selects_nothing(nothing):
         ({"streams": [{"stream": {"name": ""}}]}, "name"),
         ({"streams": [], "selected_streams": []}, "selected_streams"),
         ({"streams": [], "selected_streams": {"main": [{}]}}, "stream_name"),
-        (document(stream(sync_mode="strict_cdc")), "main.probes: sync_mode: strict_cdc .* not available yet"),
+        (document(stream(sync_mode="strict_cdc")), "main.probes: sync_mode: strict_cdc .* not offered"),
         (document(stream(sync_mode="sideways")), "main.probes: sync_mode"),
         (document(stream(sync_mode="incremental")), "main.probes: cursor_field"),
         (document(stream(sync_mode="incremental", cursor_field="nope")), "main.probes: cursor_field.*'nope'"),

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from webapp.engine.connectors import registry
 from webapp.engine.connectors.base import Column, Destination, Mode, Read, Source, Stream, Target
 from webapp.engine.context import Context, Silence
 from webapp.engine.errors import EngineError, Kind, Origin
+from webapp.redaction import redact, secret_values
 
 MOST_ROWS = 1000
 _LONGEST_TEXT = 2000
@@ -35,10 +36,8 @@ def main() -> None:
     secrets: set[str] = set()
 
     def say(kind: str, value: Any) -> None:
-        text = json.dumps({kind: value}, default=str)
-        for secret in secrets if kind in {"step", "error"} else ():
-            text = text.replace(json.dumps(secret)[1:-1], "[struck out]")
-        out.write(text + "\n")
+        told = cleaned(value, secrets) if kind in {"step", "error"} else value
+        out.write(json.dumps({kind: told}, default=str) + "\n")
         out.flush()
 
     try:
@@ -65,7 +64,7 @@ def _leave_with_parent() -> None:
 def _answer(request: Mapping[str, Any], say: Say, secrets: set[str]) -> None:
     started = time.monotonic()
     connector = make_connector(request["role"], request["type"], request["config"], context_of(request["context"]))
-    secrets.update(secret_texts(connector.config))
+    secrets.update(secret_texts(connector.config) | secret_values(request["config"]))
     told = _VERBS[request["verb"]](connector, request, say)
     say("done", {**told, "seconds": round(time.monotonic() - started, 3)})
 
@@ -101,6 +100,17 @@ def make_connector(
         item = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in item["loc"])
         raise EngineError(f"{where}: {item['msg']}", origin=origin, fix="Correct this field.", field=where) from error
+
+
+def cleaned(facts: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """The facts, whose texts may quote a driver's, without these secrets and without what looks like one."""
+
+    def clean(text: str) -> str:
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, "[struck out]")
+        return redact(text)
+
+    return {name: clean(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
 def secret_texts(value: Any) -> set[str]:

@@ -266,8 +266,8 @@ def _mode(document: StreamDocument) -> Mode:
     word = document.sync_mode.strip().lower()
     if word in _CAPTURES:
         message = (
-            f"sync_mode: {word} (change data capture) is not available yet: connectors of {VERSION} do not"
-            " read a server's log of changes, later ones will. Choose incremental with a cursor, or full_refresh."
+            f"sync_mode: {word} (change data capture) is not offered: connectors of {VERSION} do not read a server's"
+            " log of changes. Choose incremental with a cursor, or full_refresh."
         )
         raise _wrong(message, where=document.label)
     if word not in (Mode.FULL_REFRESH, Mode.INCREMENTAL):
