@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.connectors.contract.servers import Servers, fresh
-from tests.connectors.contract.sources import PLANTED, ElsewhereCase
+from tests.connectors.contract.sources import PLANTED, ElsewhereCase, closed
 from tests.connectors.lakes import Lake
 from tests.support.azure import ACCOUNT, KEY
 from tests.support.stacks import free_port
@@ -137,7 +137,10 @@ DESTINATIONS = [
     DestinationCase("postgres", "postgres", in_postgres, beside(port=free_port(), password=PLANTED), remote=True),
 ]  # fmt: skip
 
-ELSEWHERE_DESTINATIONS: list[ElsewhereCase] = []
+ELSEWHERE_DESTINATIONS = [
+    ElsewhereCase("snowflake", {"account": "org-acc", "host": "127.0.0.1", "database": "shop", "username": "ann",
+                                **closed()}),
+]  # fmt: skip
 
 
 def by_connector() -> Mapping[str, DestinationCase]:

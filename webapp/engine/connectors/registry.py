@@ -39,6 +39,7 @@ _DESTINATIONS = MappingProxyType(
         "postgres": "postgres.destination:PostgresDestination",
         "mysql": "mysql.destination:MySQLDestination",
         "clickhouse": "clickhouse.destination:ClickHouseDestination",
+        "snowflake": "snowflake.destination:SnowflakeDestination",
     }
 )
 SOURCE_ALIASES = MappingProxyType(

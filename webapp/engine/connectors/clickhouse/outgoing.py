@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ import pyarrow.compute as pc
 from webapp.engine.connectors.base import Column
 from webapp.engine.connectors.clickhouse.columns import native_type
 from webapp.engine.connectors.types import arrow_type
+from webapp.engine.connectors.written import as_text
 
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
@@ -74,7 +73,7 @@ def _fit(array: pa.Array, column: Column, wide_dates: bool) -> pa.Array:
         _check_range(array, column)
     if array.type == wanted:
         return array
-    return _texts(array) if wanted == pa.string() else array.cast(wanted)
+    return as_text(array) if wanted == pa.string() else array.cast(wanted)
 
 
 def _check_range(array: pa.Array, column: Column) -> None:
@@ -84,21 +83,3 @@ def _check_range(array: pa.Array, column: Column) -> None:
     ends = pc.min_max(array.cast(pa.date32(), safe=False)).as_py()
     if ends["min"] is not None and (ends["min"] < _FIRST or ends["max"] > _LAST):
         raise pa.ArrowInvalid(f"column {column.name} holds a date outside of {_FIRST} to {_LAST}")
-
-
-def _texts(array: pa.Array) -> pa.Array:
-    if pa.types.is_nested(array.type):
-        return _each(array, lambda value: json.dumps(value, default=_plain, ensure_ascii=False))
-    if pa.types.is_interval(array.type):
-        return _each(array, lambda value: f"P{value.months}M{value.days}DT{value.nanoseconds / 1e9:.6f}S")
-    return array.cast(pa.string())
-
-
-def _each(array: pa.Array, write: Callable[[Any], str]) -> pa.Array:
-    return pa.array([None if value is None else write(value) for value in array.to_pylist()], pa.string())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

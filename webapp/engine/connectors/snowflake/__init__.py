@@ -1,0 +1,1 @@
+"""Snowflake as a destination: files to a stage, COPY, one transaction."""
