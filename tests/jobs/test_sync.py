@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -12,8 +13,8 @@ from webapp.db import db
 from webapp.engine.sync.plan import StreamReceipt, StreamStatus
 from webapp.jobs.models import Job
 from webapp.rockets.models import Rocket
-from webapp.runs import queue
-from webapp.runs.models import Run
+from webapp.runs import parachute, queue
+from webapp.runs.models import Run, RunStep
 from webapp.runs.queue import Lease, Outcome, Report, Step
 
 INCREMENTAL = stream(sync_mode="incremental", cursor_field="seen")
@@ -220,6 +221,27 @@ def test_what_a_run_kept_is_listed_and_comes_back_by_a_run_of_its_own(ask, make_
     assert restore == {"stream": "main.probes", "generation": "g1", "state": {"cursor": 1}}
     assert ask(job_id, "streams").json["streams"][0]["state"] == {"cursor": 1}
     assert ask(job_id, "parachute", {"stream": "main.probes", "generation": "g0"}).status_code == 404
+
+
+def test_who_wants_the_newest_generations_does_not_read_all(make_job, ask, fly, alice, work, look):
+    job_id = make_job(streams=document(INCREMENTAL))
+    ask(job_id, "run", {})
+    lease = fly(landed(generation="first"))
+    now = utcnow()
+    with work() as session:
+        for at in range(500):
+            facts = {"stream": landed(generation=f"g{at}").to_json()}
+            times = {"started_at": now, "finished_at": now + timedelta(seconds=at + 60)}
+            step = RunStep(run_id=lease.run_id, attempt=1, position=at + 100, task=1, name="x", facts=facts, **times)
+            session.add(step)
+    loaded = []
+    with look():
+        sa.event.listen(RunStep, "load", lambda *_: loaded.append(1))
+        found = [kept.generation for kept in parachute.generations_of(alice.actor, job_id, limit=20)]
+    assert found == [f"g{at}" for at in range(499, 479, -1)]
+    assert len(loaded) <= parachute.BATCH
+    with look():
+        assert len(parachute.generations_of(alice.actor, job_id)) == 501
 
 
 def test_a_retry_of_the_failed_part_moves_only_the_streams_that_did_not_land(ask, make_job, fly, client, alice, work):

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,8 @@ from webapp.jobs.sync.operations import get_sync
 from webapp.jobs.sync.plans import KEEP_DAYS, Restore, Wish, check_wish
 from webapp.runs.models import Run, RunStep
 from webapp.runs.operations import start_run
+
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,10 @@ class Kept:
     state: dict[str, Any] | None
 
 
-def generations_of(actor: Actor, job_id: uuid.UUID) -> list[Kept]:
+def generations_of(actor: Actor, job_id: uuid.UUID, *, limit: int | None = None) -> list[Kept]:
     """What can be brought back, newest first, as the job's runs of the last days have kept it. Raises NotFound."""
     get_sync(actor, job_id)
-    return list(_kept(job_id))
+    return list(islice(_kept(job_id), limit))
 
 
 def _kept(job_id: uuid.UUID) -> Iterator[Kept]:
@@ -45,20 +48,26 @@ def _kept(job_id: uuid.UUID) -> Iterator[Kept]:
         .order_by(RunStep.finished_at.desc())
     )
     seen: set[tuple[str, str]] = set()  # a receipt is repeated by the attempts after the one in which it landed
-    for step, number in db.session.execute(query):
-        receipt = step.facts.get("stream") or {}
-        place = (receipt.get("stream", ""), receipt.get("generation", ""))
-        if place[1] and place not in seen:
-            seen.add(place)
-            yield Kept(
-                stream=receipt["stream"],
-                generation=receipt["generation"],
-                replaced_at=step.finished_at or step.started_at,
-                run_id=step.run_id,
-                run_number=number,
-                rows=_rows_before(receipt),
-                state=receipt.get("state_before"),
-            )
+    # Thousands of streams have hundreds of thousands of receipts in these days: who wants the newest reads no others.
+    with db.session.execute(query.execution_options(yield_per=BATCH)) as rows:
+        for step, number in rows:
+            receipt = step.facts.get("stream") or {}
+            place = (receipt.get("stream", ""), receipt.get("generation", ""))
+            if place[1] and place not in seen:
+                seen.add(place)
+                yield _shown(step, number, receipt)
+
+
+def _shown(step: RunStep, number: int, receipt: dict[str, Any]) -> Kept:
+    return Kept(
+        stream=receipt["stream"],
+        generation=receipt["generation"],
+        replaced_at=step.finished_at or step.started_at,
+        run_id=step.run_id,
+        run_number=number,
+        rows=_rows_before(receipt),
+        state=receipt.get("state_before"),
+    )
 
 
 def _rows_before(receipt: dict[str, Any]) -> int | None:

@@ -202,5 +202,5 @@ def shown_streams(job_id: uuid.UUID) -> dict[str, Any]:
         "streams_page": page,
         "streams_pages": max(1, -(-len(found) // STREAMS_SHOWN)),
         "q": q,
-        "kept": parachute.generations_of(actor(), job_id)[:KEPT_SHOWN],
+        "kept": parachute.generations_of(actor(), job_id, limit=KEPT_SHOWN),
     }
