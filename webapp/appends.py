@@ -8,19 +8,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
 
-def text_of_insert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> str:
+def text_of_insert(
+    connection: Connection, table: sa.FromClause, rows: Sequence[Mapping[str, Any]], *, unless_there: bool = False
+) -> str:
     """One INSERT of all these rows, their values quoted by the driver. Each row names the same columns."""
     head, marks, processors = _shape(table, frozenset(rows[0]), connection.dialect)
-    with connection.connection.cursor() as cursor:
+    cursor: Any = connection.connection.cursor()
+    with cursor:
         lists = [cursor.mogrify(marks, _processed(row, processors)).decode() for row in rows]
-    return f"{head} VALUES {', '.join(lists)}"
+    return f"{head} VALUES {', '.join(lists)}{' ON CONFLICT DO NOTHING' if unless_there else ''}"
 
 
 @cache
 def _shape(
-    table: sa.Table, names: frozenset[str], dialect: Dialect
+    table: sa.FromClause, names: frozenset[str], dialect: Dialect
 ) -> tuple[str, str, Mapping[str, Callable[[Any], Any]]]:
     """The statement up to its values, the marks of one row, and what makes values into the driver's."""
+    assert isinstance(table, sa.Table)
     compiled = sa.insert(table).inline().compile(dialect=dialect, column_keys=sorted(names))
     head, marks = str(compiled).split(" VALUES ", 1)
     found = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names}

@@ -244,9 +244,12 @@ def let_go() -> None:
     session.rollback()
 
 
-def insert_at_commit(table: type[Base], row: dict[str, Any]) -> None:
-    """Insert a row when the unit of work ends, with others of its table, which name the same columns."""
-    db.session.info.setdefault("rows", {}).setdefault(table, []).append(row)
+def insert_at_commit(table: type[Base], row: dict[str, Any], *, unless_there: bool = False) -> None:
+    """Insert a row when the unit of work ends, with others of its table, which name the same columns.
+
+    `unless_there`: a row that is there already, by any key of the table, stays as it is.
+    """
+    db.session.info.setdefault("rows", {}).setdefault((table, unless_there), []).append(row)
 
 
 def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int) -> None:
@@ -256,16 +259,17 @@ def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int)
 
 def _append(session: Session, channels: set[str]) -> None:
     """Write what the unit of work appends, and signal: on PostgreSQL all of it in one round trip."""
-    rows: dict[type[Base], list[dict[str, Any]]] = session.info.pop("rows", {})
+    rows: dict[tuple[type[Base], bool], list[dict[str, Any]]] = session.info.pop("rows", {})
     table, last, lock = session.info.pop("last", (Base, (), 0))
     if not is_postgresql():
-        for each, its in [*rows.items(), *([(table, last)] if last else [])]:
-            session.execute(sa.insert(each.__table__), its)
+        for (each, unless_there), its in [*rows.items(), *([((table, False), last)] if last else [])]:
+            insert = sa.insert(each.__table__)
+            session.execute(insert.prefix_with("OR IGNORE") if unless_there else insert, its)
         return
     connection = session.connection() if rows or last or channels else None
     if connection is None:
         return
-    texts = [text_of_insert(connection, each.__table__, its) for each, its in rows.items()]
+    texts = [text_of_insert(connection, each.__table__, its, unless_there=yes) for (each, yes), its in rows.items()]
     calls = [f"pg_advisory_xact_lock({lock})"] if last else []
     calls += [f"pg_notify('hohmann_{channel}', '')" for channel in sorted(channels)]
     texts += [f"SELECT {', '.join(calls)}"] if calls else []

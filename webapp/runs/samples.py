@@ -1,12 +1,12 @@
 """How fast a run moves: a sample for each second of it, from which the page draws rows per second."""
 
 from itertools import pairwise
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from webapp.dates import utcnow
-from webapp.db import db, is_postgresql
+from webapp.db import db, insert_at_commit
 from webapp.runs.models import Run, RunSample
 from webapp.runs.operations import RunNews
 
@@ -15,13 +15,12 @@ MOST_POINTS = 240
 
 def keep_samples(news: RunNews) -> None:
     """Note how far the runs that progressed are; what comes within a second of the last sample is left out."""
-    rows = [_sample(run) for run in news.progressed if run.started_at]
-    if rows:
-        insert = postgresql.insert if is_postgresql() else sqlite.insert
-        db.session.execute(insert(RunSample).values(rows).on_conflict_do_nothing())
+    for run in news.progressed:
+        if run.started_at:
+            insert_at_commit(RunSample, _sample(run), unless_there=True)
 
 
-def _sample(run: Run) -> dict[str, object]:
+def _sample(run: Run) -> dict[str, Any]:
     assert run.started_at is not None
     second = int((utcnow() - run.started_at).total_seconds())
     return {
