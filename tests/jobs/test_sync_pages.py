@@ -13,7 +13,10 @@ import sqlalchemy as sa
 
 from tests.jobs.syncs import make_source
 from tests.support.people import Browser, Person
+from webapp.accounts.access import Actor
 from webapp.config import Settings
+from webapp.connections import discovery
+from webapp.connections import operations as connections
 from webapp.connections.models import DiscoveredStream, Discovery, DiscoveryState
 from webapp.dates import utcnow
 from webapp.db import db
@@ -269,6 +272,28 @@ def test_choices_belong_to_their_source(bob: Person, discovered: dict[str, str])
     moved = {**discovered, **row(), "source_shown": str(uuid.uuid4()), "choices": pack({("main", "probes"): How()})}
     page = bob.browser().post("/syncs/streams", moved, htmx=True).text
     assert unpack(field_of(page, "choices")) == {}
+
+
+@pytest.mark.parametrize("where", ["form", "connection"])
+def test_what_a_discovery_has_found_is_all_on_the_page_that_says_it_is_done(
+    bob: Person, ends: dict[str, str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It may end between the two looks of a page: at its state, and at what it has found."""
+    look_at = discovery.discovery_of
+
+    def end_and_look(actor: Actor, connection_id: uuid.UUID) -> Any:
+        document = {"namespace": "main", "name": "found_last", "columns": COLUMNS, "primary_key": [],
+                    "cursor_fields": [], "modes": ["full_refresh"], "rows": 5, "size_bytes": None}  # fmt: skip
+        discovery._keep_all(connections.get_connection(actor, connection_id), [document])
+        return look_at(actor, connection_id)
+
+    monkeypatch.setattr(discovery, "discovery_of", end_and_look)
+    browser, source = bob.browser(), ends["source"]
+    if where == "form":
+        page = browser.post("/syncs/streams", ends, htmx=True).text
+    else:
+        page = browser.get(f"/connections/{source}/streams", htmx=True).text
+    assert "found_last" in page
 
 
 # --- thousands of streams ---------------------------------------------------------------------------------------------

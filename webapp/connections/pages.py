@@ -271,12 +271,13 @@ def _streams_part(connection: Connection) -> dict[str, Any]:
         return {}
     q, namespace = request.args.get("q", "")[:200], request.args.get("namespace", "")
     page = max(1, min(request.args.get("page", 1, type=int), 100_000))
+    progress = discovery.discovery_of(actor(), connection.id)  # first: what one that is done has found is all there
     found = discovery.page_of_streams(
         actor(), connection.id, search=q, namespace=namespace or None, offset=(page - 1) * PAGE, limit=PAGE
     )
     return {
         "base": f"/connections/{connection.id}",
-        "discovery": discovery.discovery_of(actor(), connection.id),
+        "discovery": progress,
         "namespaces": discovery.namespaces_of(actor(), connection.id),
         "streams": found.streams,
         "total": found.total,

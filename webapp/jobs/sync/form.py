@@ -286,6 +286,7 @@ def streams_part(actor: Actor, form: SyncForm) -> dict[str, Any]:
     source = _connection(actor, form.source_id, ConnectionRole.SOURCE)
     if source is None:
         return {"sync": form, "connection": None, "rows": [], "discovery": None, "total": 0, "pages": 1}
+    progress = discovery.discovery_of(actor, source.id)  # first: what a discovery that is done has found is all there
     found = discovery.page_of_streams(
         actor,
         source.id,
@@ -298,7 +299,7 @@ def streams_part(actor: Actor, form: SyncForm) -> dict[str, Any]:
         "sync": form,
         "connection": source,
         "rows": [_row(form, at, one) for at, one in enumerate(found.streams or _only_chosen(form))],
-        "discovery": discovery.discovery_of(actor, source.id),
+        "discovery": progress,
         "namespaces": discovery.namespaces_of(actor, source.id),
         "total": found.total,
         "pages": max(1, -(-found.total // PAGE)),
