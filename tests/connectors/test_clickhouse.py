@@ -1,9 +1,11 @@
 """ClickHouse as a destination, beyond the contract: loads that are cut off, other writers, other tables."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ from tests.connectors.lakes import PLAIN, Lake, crew
 from tests.engine.api_server import Reply, api_server
 from tests.support.clickhouse import ClickHouseServer, clickhouse_server
 from webapp.engine.connectors import extras
-from webapp.engine.connectors.base import Chunk, Column, Load, Target, Write, first_failure
+from webapp.engine.connectors.base import Chunk, Column, Load, Mode, Target, Write, first_failure
 from webapp.engine.connectors.clickhouse import contents, loading
-from webapp.engine.connectors.clickhouse.outgoing import arrow_stream
+from webapp.engine.connectors.clickhouse.outgoing import arrow_data
 from webapp.engine.connectors.clickhouse.server import Server, fault
 from webapp.engine.connectors.clickhouse.spec import ClickHouseSpec
 from webapp.engine.connectors.types import arrow_schema
 from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
+from webapp.engine.sync.plan import StreamPlan, StreamStatus, SyncSpec
+from webapp.engine.sync.runner import run_sync
 
 TABLE = Target("mission", "crew")
 NULLABLE = (Column("id", "BIGINT"), Column("name", "VARCHAR"))
@@ -278,12 +282,40 @@ def test_nothing_is_kept_where_the_job_wants_nothing_kept(lake: Lake, clickhouse
     assert len(clickhouse.ask("SELECT number FROM _hohmann.content")) == 1
 
 
+def test_a_large_chunk_goes_in_pieces(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_PIECE_BYTES", 1000)
+    with lake.destination.open() as session:
+        writer = session.begin(Load(TABLE, Write.REPLACE, PLAIN))
+        rows = pa.Table.from_pylist(crew(*range(1000)), schema=arrow_schema(PLAIN))
+        reader = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=100))
+        assert writer.write(reader, Chunk("all")) == 1000
+        assert writer.commit({}).found == 1000
+    assert list(lake.names()) == list(range(1000))
+
+
+def test_a_sync_goes_on_where_it_ended_and_its_receipts_agree(lake: Lake, clickhouse: ClickHouseServer) -> None:
+    shop = lake.context.data_root / "shop.sqlite"
+    columns = (Column("id", "BIGINT", False), Column("note", "VARCHAR"))
+    plan = StreamPlan("main", "crew", columns, TABLE, Mode.INCREMENTAL, Write.UPSERT, ("id",), cursor="id")
+    spec = SyncSpec("sqlite", {"path": "shop.sqlite"}, "clickhouse", lake.config, [plan])
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.execute("CREATE TABLE crew (id INTEGER PRIMARY KEY, note TEXT)")
+        connection.executemany("INSERT INTO crew VALUES (?, ?)", [(n, f"n{n}") for n in range(1, 4)])
+    (first,) = run_sync(spec, lake.context, lambda receipt: None)
+    assert (first.status, first.rows_read, first.rows_found) == (StreamStatus.LANDED, 3, 3), first
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.execute("INSERT INTO crew VALUES (4, 'four')")
+    (second,) = run_sync(spec, lake.context, lambda receipt: None)
+    assert (second.status, second.rows_read, second.rows_total) == (StreamStatus.LANDED, 1, 4), second
+    assert clickhouse.ask("SELECT note FROM mission.crew ORDER BY id") == ["n1", "n2", "n3", "four"]
+
+
 # --- values that ClickHouse would change ------------------------------------------------------------------------------
 
 
 def sent(column: Column, *values: Any, wide_dates: bool = False) -> None:
     batch = pa.RecordBatch.from_pylist([{"c": value} for value in values], schema=arrow_schema([column]))
-    list(arrow_stream([batch], [column], wide_dates=wide_dates, seen=lambda rows, size: None))
+    arrow_data([batch], [column], wide_dates=wide_dates)
 
 
 def test_a_text_that_is_no_uuid_is_refused() -> None:

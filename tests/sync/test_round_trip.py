@@ -98,7 +98,7 @@ FINITE = {
     "mass": st.floats(allow_nan=False, allow_infinity=False),
 }
 #: Columns that a destination keeps in another form, which docs/types.md shows.
-OTHERWISE = dict.fromkeys(("s3", "iceberg", "delta", "mysql"), frozenset({"span"}))
+OTHERWISE = dict.fromkeys(("s3", "iceberg", "delta", "mysql", "clickhouse"), frozenset({"span"}))
 
 
 def rows_of(columns: Mapping[str, Kept]) -> st.SearchStrategy[list[dict[str, Any]]]:

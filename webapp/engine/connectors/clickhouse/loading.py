@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from webapp.engine.connectors.base import Chunk, Column, Landed, Load, Write, Wr
 from webapp.engine.connectors.clickhouse import contents, tables
 from webapp.engine.connectors.clickhouse.columns import definition, quoted
 from webapp.engine.connectors.clickhouse.contents import Place
-from webapp.engine.connectors.clickhouse.outgoing import arrow_stream
+from webapp.engine.connectors.clickhouse.outgoing import arrow_data
 from webapp.engine.connectors.clickhouse.server import Server
 from webapp.engine.connectors.keys import check_key, check_no_nulls
 from webapp.engine.connectors.sums import is_whole
@@ -24,6 +24,7 @@ from webapp.engine.errors import Cancelled, EngineError, Kind, Origin
 if TYPE_CHECKING:
     from webapp.engine.drift import Drift
 
+_PIECE_BYTES = 16 << 20
 # The order in which rows came: parts of a staging table that nothing sorts bear the numbers of their inserts.
 _CAME = "toUInt64(splitByChar('_', _part)[2]) DESC, _part_offset DESC"
 
@@ -57,25 +58,17 @@ class ClickHouseWriter(Writer):
         self._create(self._stage, () if self._upsert else self._load.key)
 
     def write(self, batches: pa.RecordBatchReader, chunk: Chunk) -> int:
-        """Take a chunk by one INSERT of Arrow data."""
-        seen: list[tuple[int, int]] = []
-
-        def see(rows: int, size: int) -> None:
+        """Take a chunk by INSERTs of Arrow data; each is sent when it is whole, for servers wait 30 s for more."""
+        written, waiting, size = 0, [], 0
+        for batch in batches:
             if self._server.context.cancelled():
                 raise Cancelled
-            seen.append((rows, size))
-
-        wide = self._server.wide_dates
-        pieces = arrow_stream(batches, self._columns, wide_dates=wide, seen=see)
-        try:
-            self._server.insert(self._stage.sql, [one.name for one in self._columns], pieces, "ArrowStream")
-        except pa.ArrowInvalid as error:
-            raise _refused(
-                f"a value does not fit {self._load.target.label}: {error}",
-                "Leave the column out, or correct the values at the source.",
-            ) from error
-        self._written += seen
-        return sum(rows for rows, _ in seen)
+            waiting.append(batch)
+            size += batch.nbytes
+            if size >= _PIECE_BYTES:
+                written += self._send(waiting, size)
+                waiting, size = [], 0
+        return written + (self._send(waiting, size) if waiting else 0)
 
     def commit(self, state: Mapping[str, Any]) -> Landed:
         """Rows and state in one exchange."""
@@ -95,6 +88,19 @@ class ClickHouseWriter(Writer):
         for place in (self._stage, self._made):
             with suppress(EngineError):
                 contents.forget(self._server, place)
+
+    def _send(self, batches: Sequence[pa.RecordBatch], size: int) -> int:
+        try:
+            data = arrow_data(batches, self._columns, wide_dates=self._server.wide_dates)
+        except pa.ArrowInvalid as error:
+            raise _refused(
+                f"a value does not fit {self._load.target.label}: {error}",
+                "Leave the column out, or correct the values at the source.",
+            ) from error
+        self._server.insert(self._stage.sql, [one.name for one in self._columns], data, "ArrowStream")
+        rows: int = sum(batch.num_rows for batch in batches)
+        self._written.append((rows, size))
+        return rows
 
     def _create(self, place: Place, key: tuple[str, ...]) -> None:
         columns = ", ".join(definition(column) for column in self._columns)

@@ -1,11 +1,9 @@
-"""Batches as a stream of Arrow's own format, in the types that the staging table has."""
+"""Batches in Arrow's own format, in the types that the staging table has."""
 
 from __future__ import annotations
 
 import datetime as dt
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,44 +17,16 @@ _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
 
 
-class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        """Arrow asks."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Take the data."""
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def taken(self) -> bytes:
-        """What was written since the last time."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
-def arrow_stream(
-    batches: Iterable[pa.RecordBatch], columns: Sequence[Column], *, wide_dates: bool, seen: Callable[[int, int], None]
-) -> Iterator[bytes]:
-    """The batches as pieces of one stream; `seen` hears of each batch's rows and bytes.
-
-    Raises pyarrow.ArrowInvalid for a value that ClickHouse would change without a word.
-    """
+def arrow_data(batches: Iterable[pa.RecordBatch], columns: Sequence[Column], *, wide_dates: bool) -> bytes:
+    """The batches as one stream. Raises pyarrow.ArrowInvalid for a value that ClickHouse would change silently."""
     schema = pa.schema([pa.field(column.name, sent_type(column)) for column in columns])
-    sink = _Sink()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_stream(sink, schema, options=options) as stream:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
         for batch in batches:
-            seen(batch.num_rows, batch.nbytes)
             arrays = [_fit(array, one, wide_dates) for array, one in zip(batch.columns, columns, strict=True)]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            yield sink.taken()
-    yield sink.taken()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def sent_type(column: Column) -> pa.DataType:

@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -119,11 +119,10 @@ class Server:
             lambda name: self._client.raw_query(query, fmt="ArrowStream", settings=given | name, use_database=False)
         )
 
-    def insert(self, table: str, names: Sequence[str], data: Iterator[bytes] | bytes, form: str) -> None:
-        """Send rows in one of ClickHouse's formats. What reading `data` raises comes as it is."""
-        self._watched(
-            lambda name: self._client.raw_insert(table, names, data, fmt=form, settings=name)  # type: ignore[arg-type]
-        )
+    def insert(self, table: str, names: Sequence[str], data: bytes, form: str) -> None:
+        """Send rows in one of ClickHouse's formats."""
+        # The client sends bytes a second time when the answer is lost, and the rows would be there twice.
+        self._watched(lambda name: self._client.raw_insert(table, names, _once(data), fmt=form, settings=name))
 
     def _connected(self) -> Client:
         check_installed("clickhouse_connect", NEEDED, "ClickHouse")
@@ -203,6 +202,10 @@ def fault(error: BaseException, config: ClickHouseSpec) -> EngineError:
     if code is None:
         return EngineError(said, origin=Origin.DESTINATION, kind=Kind.TRANSIENT, fix=_REACH)
     return EngineError(said, origin=Origin.DESTINATION, kind=Kind.SYSTEM, fix="Look into the server's log.", code=code)
+
+
+def _once(data: bytes) -> Generator[bytes, None, None]:
+    yield data
 
 
 def _said(error: BaseException) -> str:
