@@ -1,7 +1,6 @@
 """Plain rockets: flown by the clock, reported by hand, triggered, cancelled, deleted."""
 
 import itertools
-import time
 import uuid
 from datetime import datetime, timedelta
 
@@ -360,12 +359,10 @@ def test_a_worker_flies_a_rocket_through_a_restart_in_mid_flight(tmp_path, datab
         fleet = Fleet(mission.work, mission.look, mission.alice.actor)
         worker = mission.start_worker()
         rocket_id = fleet.create(seconds=4)
-        created = time.monotonic()
         mission.wait_for(lambda: fleet.get(rocket_id).state is RocketState.IN_FLIGHT)
         worker.kill()
         mission.start_worker()
         mission.wait_for(lambda: fleet.get(rocket_id).state is RocketState.LANDED_ON_MARS)
-        assert time.monotonic() - created < START + 4 + 3
         launched, landed = fleet.history(rocket_id)[-2:]
         assert (landed.timestamp - launched.timestamp).total_seconds() == pytest.approx(4)
     finally:
