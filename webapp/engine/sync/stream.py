@@ -443,7 +443,7 @@ def _check(plan: StreamPlan, silent: tuple[str, ...]) -> None:
 
 
 def _rules(plan: StreamPlan, silent: tuple[str, ...]) -> Iterator[tuple[bool, str, str]]:
-    yield plan.mode is Mode.CDC, "change data capture is not there yet", "Choose incremental or full refresh."
+    yield plan.mode is Mode.CDC, "change data capture is not offered", "Choose incremental or full refresh."
     yield bool(plan.sums and silent), f"{' and '.join(silent)} cannot add columns up", "Leave the sums out."
     yield (
         plan.write is Write.UPSERT and not plan.primary_key,
