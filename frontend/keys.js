@@ -1,5 +1,5 @@
 // The keyboard: j k move a mark over rows and cards (data-row), Enter opens, a aborts, r runs again, / searches, g goes.
-const GO = { b: "/", j: "/jobs", r: "/runs", s: "/settings" };
+const GO = { b: "/", j: "/jobs", r: "/runs", c: "/connections", s: "/settings" };
 let going = 0;
 
 const rows = () => [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent !== null);

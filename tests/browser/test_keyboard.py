@@ -71,9 +71,11 @@ def test_search_and_help_by_keyboard(screen: Screen, expect: Any) -> None:
     expect(page.locator("dialog#keys")).to_contain_text("next, previous row or card")
     page.keyboard.press("Escape")
     expect(page.locator("dialog#keys")).to_be_hidden()
-    page.keyboard.press("g")
-    page.keyboard.press("r")
-    page.wait_for_url("**/runs")
+    for key, room in (("r", "**/runs"), ("c", "**/connections/sources"), ("s", "**/settings"), ("j", "**/jobs")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(room)
+        page.locator("h1").wait_for()
 
 
 def test_a_run_is_repeated_by_keyboard(screen: Screen, stack: Stack, expect: Any) -> None:

@@ -1,6 +1,7 @@
 """A sync from the form to rows that have landed: a SQLite file becomes tables of a DuckDB file."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_streams_are_chosen_and_land(stack: Stack, screen: Screen, expect: Any) 
     expect(strip.locator("dd").first).to_have_text("7")
 
 
+def assert_laid_out(opened: Any) -> None:
+    """The parts of a stream's settings stand below each other, each as wide as the stream; a helper is one line."""
+    opened.locator(".further").wait_for()
+    parts = [part.bounding_box() for part in opened.locator(".further > :is(div, fieldset)").all()]
+    assert all(lower["y"] >= upper["y"] + upper["height"] for upper, lower in pairwise(parts))
+    assert len({round(part["x"] + part["width"]) for part in parts}) == 1
+    helper = opened.get_by_label("Width of bucket or truncate").locator("..").locator("select, input, button")
+    middles = [box["y"] + box["height"] / 2 for box in (one.bounding_box() for one in helper.all())]
+    assert max(middles) - min(middles) < 4
+
+
 def test_further_settings_open_in_place_and_the_page_of_a_job_follows_its_landing(
     stack: Stack, screen: Screen, expect: Any
 ) -> None:
@@ -65,6 +77,7 @@ def test_further_settings_open_in_place_and_the_page_of_a_job_follows_its_landin
     page.get_by_label("probes").check()
     page.get_by_role("button", name="More", exact=True).click()
     opened = page.locator("li.opened")
+    assert_laid_out(opened)
     opened.get_by_label("seen bigint").uncheck()
     opened.get_by_label("Column of the condition").select_option("id")
     opened.get_by_label("Comparison").select_option("<=")

@@ -63,6 +63,12 @@ def test_mistakes_stand_beside_their_fields(bob: Person) -> None:
     assert 'value="seventy"' in answer.text
 
 
+def test_a_name_that_is_missing_does_not_hide_what_else_is(bob: Person) -> None:
+    answer = bob.browser().post("/connections/sources/new?type=sqlite", {"name": ""})
+    assert answer.status_code == 422
+    assert set(errors_of(answer.text)) == {"name", "config.path"}
+
+
 def test_a_secret_that_is_left_alone_is_kept_and_one_for_another_host_is_asked_for_again(
     bob: Person, look: Callable
 ) -> None:

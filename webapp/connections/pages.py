@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from webapp.connections import checks, discovery
 from webapp.connections import operations as connections
 from webapp.connections.checks import CheckResult
-from webapp.connections.configs import installed_spec
+from webapp.connections.configs import check_config, installed_spec
 from webapp.connections.models import Connection, ConnectionRole
 from webapp.connections.spec_form import draw_fields, fold, name_errors, read_fields
 from webapp.connections.uses import jobs_using
@@ -210,7 +210,19 @@ def _edit(
             field = error.field if isinstance(error, Invalid) else error.details.get("field")
             if field and not errors:
                 errors = {field: [error.message]}
+            if field == "name":
+                errors |= _mistakes_in(role, chosen, config)
+                problem = "Not saved yet: something below needs a look."
     return _form(role, chosen, connection, types, schema, config, errors, problem), 422
+
+
+def _mistakes_in(role: ConnectionRole, chosen: ConnectorChoice, config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What is wrong with the configuration, told together with a name that was refused before it was looked at."""
+    try:
+        check_config(role, chosen.name, config)
+    except Invalid as error:
+        return name_errors(error.details.get("errors", ()))
+    return {}
 
 
 def _try(
