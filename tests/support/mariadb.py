@@ -84,6 +84,6 @@ def _program() -> str:
 
 def start_or_skip() -> MariaServer:
     """A server; without the program a loud skip, with CI=true a failure."""
-    if shutil.which("mariadb-install-db") and Path(_program()).exists():
-        return MariaServer()
-    missing("MariaDB (apt-get install mariadb-server)")
+    if not (shutil.which("mariadb-install-db") and Path(_program()).exists()):
+        missing("MariaDB (apt-get install mariadb-server)")
+    return MariaServer()
