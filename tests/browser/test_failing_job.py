@@ -63,7 +63,7 @@ def assert_told_on_the_board(board: Any, name: str, expect: Any) -> None:
     column = board.locator("section.column", has=card)
     expect(column.locator("header .badge")).to_contain_text("RUD")
     expect(column.locator("header svg.shape path")).to_be_visible()
-    expect(card.locator("svg.strip")).to_have_attribute("aria-label", "The last 1 runs, 1 failed")
+    expect(card.locator("svg.strip")).to_have_attribute("aria-label", "The last 1 run, 1 failed")
     assert board.title().startswith("✖ RUD · ")
     icon = board.locator("link[rel=icon]")
     assert icon.get_attribute("href") == icon.get_attribute("data-icon-rud") != icon.get_attribute("data-icon-ok")
