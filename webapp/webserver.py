@@ -18,6 +18,7 @@ from webapp.supervisor import die_with_parent
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5
 CONNECTIONS_PER_PROCESS = 4000
+LONGEST_REQUEST_LINE = 8190  # bytes, the most that gunicorn takes: a search of 500 emoji has a place in it
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat files, which it unlinks at once
 
 
@@ -45,6 +46,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "worker_connections": CONNECTIONS_PER_PROCESS,
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": GRACE_SECONDS,
+            "limit_request_line": LONGEST_REQUEST_LINE,
             "preload_app": True,
             "control_socket_disable": True,
             "forwarded_allow_ips": "",  # proxies are believed by TRUSTED_PROXIES alone

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import urllib3
 
 from tests.support.stacks import CHECKOUT, Stack, command_line
 
@@ -27,6 +28,14 @@ def start_and_fail(stack: Stack) -> tuple[int, str]:
 def test_processes_are_called_what_conventions_call_them(stack: Stack) -> None:
     assert len(stack.find("gunicorn web")) == 2
     assert [command_line(process) for process in stack.find("worker")] == ["hohmann: worker 1"]
+
+
+def test_a_long_search_is_read_and_one_that_is_too_long_is_refused_as_the_document_tells(stack: Stack) -> None:
+    address = f"{stack.url}/health?search="
+    assert urllib3.request("GET", address + "x" * 8000, retries=False).status == 200
+    assert urllib3.request("GET", address + "x" * 8200, retries=False).status == 414
+    told = urllib3.request("GET", f"{stack.url}/api/openapi.json").json()["paths"]["/api/v1/runs/{run_id}/logs"]
+    assert "414" in told["get"]["responses"]
 
 
 def test_whole_stack_ends_within_ten_seconds_and_starts_again_on_the_same_home(

@@ -13,6 +13,7 @@ MEANINGS = {
     406: "No such media type is answered.",
     409: "Not possible in this state, or a name that is taken.",
     413: "The body is over MAX_BODY_BYTES.",
+    414: "The request's first line is over 8,190 bytes.",
     415: "The body is of a content type that is not read.",
     422: "A field cannot be used.",
     429: "Too often; Retry-After says how long to wait.",
@@ -69,6 +70,8 @@ def _response(dialect: Dialect, status: int) -> dict[str, Any]:
     headers = {"X-Request-ID": {"schema": {"type": "string"}}}
     if status == 429:
         headers["Retry-After"] = {"schema": {"type": "string"}}
+    if status == 414:  # said by the web server, before anything of ours has read it
+        return {"description": MEANINGS[status], "content": {"text/html": {"schema": {"type": "string"}}}}
     shown = {"schema": {"$ref": f"#/components/schemas/{dialect}"}, "example": _EXAMPLES[dialect]}
     return {"description": MEANINGS[status], "headers": headers, "content": {"application/json": shown}}
 
@@ -82,6 +85,8 @@ def refusals_of(method: str, told: Told, dialect: Dialect, *, is_public: bool) -
     yield from (400, 429, 503)
     if not is_public:
         yield from (401, 403)
+    if told.query is not None:
+        yield 414
     if told.body is not None:
         yield from (413, 415)
     if dialect is Dialect.PLAIN and (told.body is not None or told.query is not None or method == "POST"):
