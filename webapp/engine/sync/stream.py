@@ -329,7 +329,8 @@ class StreamRun:
         receipt.state_after = shown_state(after)
         receipt.doubt = doubt
         receipt.status = StreamStatus.DOUBT if doubt else StreamStatus.LANDED
-        self._log("warning" if doubt else "info", doubt or f"{landed.written} rows landed in {self.plan.target.label}")
+        said = doubt or f"{landed.written:,} rows landed in {self.plan.target.label}"
+        self._log("warning" if doubt else "info", said)
 
     @property
     def _gathered(self) -> int:
