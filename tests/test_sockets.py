@@ -1,6 +1,7 @@
 """The listening sockets of the web processes."""
 
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -35,3 +36,14 @@ def _accept_all(listener: socket.socket) -> int:
         except BlockingIOError:
             return count
         count += 1
+
+
+@pytest.mark.parametrize("opened", [sockets.open_first, sockets.open_another])
+def test_an_answer_in_two_parts_does_not_wait_for_the_caller_to_confirm_the_first(
+    opened: Callable[[str, int], socket.socket],
+) -> None:
+    port = free_port()
+    with opened("127.0.0.1", port) as listener, socket.create_connection(("127.0.0.1", port)):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -104,8 +104,8 @@ _ONE_CLAIMER = f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})"
 """Two who count the running runs of a job at once would both take its last place."""
 
 
-def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
-    """The runs that have been due for the longest, of jobs that have a place left; notes the places of their jobs."""
+def _select_due() -> sa.Select[Run, int, int]:
+    """The runs that have been due for the longest, of jobs that have a place left, with their job's places."""
     busy = sa.select(Run.job_id, sa.func.count().label("runs")).where(Run.state == RunState.RUNNING)
     under_way = busy.group_by(Run.job_id).subquery("under_way")
     taken = sa.func.coalesce(under_way.c.runs, 0)
@@ -113,17 +113,26 @@ def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> lis
         sa.select(Run, Job.concurrency_limit, taken)
         .join(Job, Job.id == Run.job_id)
         .outerjoin(under_way, under_way.c.job_id == Run.job_id)
-        .where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL, Run.available_at <= now)
-        .where(taken < Job.concurrency_limit)
+        .where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL)
+        .where(Run.available_at <= sa.bindparam("now"), taken < Job.concurrency_limit)
         .order_by(Run.available_at, Run.number)
-        .limit(limit)
+        .limit(sa.bindparam("wanted"))
         .with_for_update(of=Run, skip_locked=True)
-        .execution_options(led_by=_ONE_CLAIMER)
     )
+    return query.execution_options(led_by=_ONE_CLAIMER)
+
+
+_DUE = _select_due()  # made once: to make it takes as long as to execute it, and every worker claims at every signal
+_DUE_WITH_SPEC = _DUE.options(undefer(Run.spec))
+
+
+def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
+    """The runs to take, oldest first; notes the places of their jobs."""
+    asked = {"now": now, "wanted": limit}
     try:
-        rows: Sequence[tuple[Run, int, int]] = db.session.execute(query.options(undefer(Run.spec))).all()
+        rows: Sequence[tuple[Run, int, int]] = db.session.execute(_DUE_WITH_SPEC, asked).all()
     except (InvalidToken, orjson.JSONDecodeError):
-        rows = _readable(db.session.execute(query).all())
+        rows = _readable(db.session.execute(_DUE, asked).all())
     for run, at_once, count in rows:
         places.setdefault(run.job_id, Places(at_once, count))
     return [run for run, _, _ in rows]
@@ -204,13 +213,19 @@ def _totals_before(run: Run) -> Totals:
     return Totals(**{item.name: sum(receipt[item.name] for receipt in receipts) for item in fields(Totals)})
 
 
+def _select_next() -> sa.Select[datetime | None, datetime | None]:
+    first = sa.func.min(Run.available_at)
+    query = sa.select(first, first.filter(Run.available_at > sa.bindparam("now")))
+    return query.where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL)
+
+
+_NEXT = _select_next()
+
+
 def look_ahead() -> tuple[bool, datetime | None]:
     """Whether a queued run is due, and when the next one that still waits for its time will be."""
     now = utcnow()
-    first = sa.func.min(Run.available_at)
-    here = (Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL)
-    query = sa.select(first, first.filter(Run.available_at > now)).where(*here)
-    earliest, later = db.session.execute(query).one()
+    earliest, later = db.session.execute(_NEXT, {"now": now}).one()
     return earliest is not None and earliest <= now, later
 
 
