@@ -94,11 +94,19 @@ def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
     return job
 
 
+_HELD = (  # made once: to make it takes as long as to execute it, and every start of a run asks it
+    sa.select(Job)
+    .where(Job.id == sa.bindparam("job"), Job.project_id.in_(sa.bindparam("projects", expanding=True)))
+    .with_for_update(of=Job, read=True, key_share=True)
+    .options(joinedload(Job.tasks))
+    .execution_options(populate_existing=True)
+)
+
+
 def hold_job(actor: Actor, job_id: uuid.UUID) -> Job:
     """The job as it is defined now, kept from being changed or deleted until the unit of work ends. Raises NotFound."""
-    query = jobs_visible_to(actor).where(Job.id == job_id).with_for_update(of=Job, read=True, key_share=True)
-    query = query.options(joinedload(Job.tasks)).execution_options(populate_existing=True)
-    job = db.session.scalars(query).unique().one_or_none()
+    asked = {"job": job_id, "projects": list(actor.project_ids)}
+    job = db.session.scalars(_HELD, asked).unique().one_or_none()
     if job is None:
         raise NotFound("Job not found")
     return job

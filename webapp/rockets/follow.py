@@ -108,10 +108,17 @@ def follow_runs(news: RunNews) -> None:
     _follow_progress(found, news.progressed)
 
 
+_CARRIERS = (  # made once: every move of a run asks it
+    sa.select(Rocket)
+    .where(Rocket.job_id.in_(sa.bindparam("jobs", expanding=True)))
+    .order_by(Rocket.number)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
+
 def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
-    query = sa.select(Rocket).where(Rocket.job_id.in_(job_ids)).order_by(Rocket.number).with_for_update()
-    query = query.execution_options(populate_existing=True)
-    return {rocket.job_id: rocket for rocket in db.session.scalars(query)}
+    return {rocket.job_id: rocket for rocket in db.session.scalars(_CARRIERS, {"jobs": list(job_ids)})}
 
 
 def _aloft_before(moves: Sequence[RunMoved], to_launch: frozenset[uuid.UUID]) -> dict[uuid.UUID, set[uuid.UUID]]:
