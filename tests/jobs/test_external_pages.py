@@ -70,6 +70,16 @@ def test_its_run_says_that_it_is_flown_elsewhere(bob: Person, job_page: str, loo
     assert "rows are in place" not in page
 
 
+def test_lists_do_not_say_how_many_rows_it_moved_since_nobody_counted(bob: Person, job_page: str) -> None:
+    browser = bob.browser()
+    browser.post(f"{job_page}/report", {"status": "running"})
+    browser.post(f"{job_page}/report", {"status": "completed"})
+    assert '<td class="num">–</td>' in browser.get("/runs").text
+    job = browser.get(job_page).text
+    assert "0 rows" not in text_of(job)
+    assert "succeeded" in job
+
+
 def test_it_is_edited_by_its_own_form(bob: Person, job_page: str) -> None:
     browser = bob.browser()
     assert browser.get(f"{job_page}/edit").location == f"{job_page}/external"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from webapp.db import db
 from webapp.jobs.models import Job
-from webapp.runs.models import Run
+from webapp.runs.models import REPORTED, Run
 from webapp.runs.states import RunState
 
 STRIP_LENGTH = 20
@@ -26,7 +26,7 @@ class Mark:
     status: str
     doubt: bool
     seconds: float | None
-    rows: int
+    rows: int | None  # None: it was flown elsewhere, and nobody counted here
     at: datetime
     error: str | None
     available_at: datetime
@@ -44,7 +44,8 @@ class Mark:
         word = "landed with doubt" if self.doubt else self.status
         took = f", {self.seconds:.1f} s" if self.seconds is not None else ""
         why = f": {self.error[:120]}" if self.error else ""
-        return f"Run {self.number}, {self.at:%Y-%m-%d %H:%M} UTC, {word}{took}, {self.rows:,} rows{why}"
+        rows = f", {self.rows:,} rows" if self.rows is not None else ""
+        return f"Run {self.number}, {self.at:%Y-%m-%d %H:%M} UTC, {word}{took}{rows}{why}"
 
 
 _COLUMNS = (
@@ -57,6 +58,7 @@ _COLUMNS = (
     Run.started_at,
     Run.finished_at,
     Run.rows_written,
+    Run.lease_owner,
     Run.error_message,
     Run.available_at,
     Run.fraction,
@@ -129,7 +131,7 @@ def _mark(row: sa.Row[*tuple[Any, ...]]) -> Mark:
         status=RunState(row.state).value,
         doubt=row.doubt is not None,
         seconds=(row.finished_at - row.started_at).total_seconds() if both else None,
-        rows=row.rows_written,
+        rows=None if row.lease_owner == REPORTED else row.rows_written,
         at=row.created_at,
         error=row.error_message,
         available_at=row.available_at,

@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken
-from sqlalchemy.orm import undefer
 
 from webapp import events
 from webapp.config import Executor, Settings
@@ -59,17 +58,16 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     if limit <= 0:
         return []
     places: dict[uuid.UUID, Places] = {}
-    now = utcnow()
-    claimed: list[Run] = []
+    claimed: list[Lease] = []
     for _ in range(CLAIM_ROUNDS):
         wanted = limit - len(claimed)
+        now = utcnow()
         found = _due_runs(now, wanted, places)
-        claimed += [run for run in found if _take(run, worker, now, places, settings)]
+        claimed += _take([run for run in found if _gets_place(run.job_id, places)], worker, now, settings)
         if len(found) < wanted or len(claimed) >= limit:
             break
-    db.session.flush()
-    announce_later(run.id for run in claimed)
-    return [lease_of(run) for run in claimed]
+    announce_later(lease.run_id for lease in claimed)
+    return claimed
 
 
 def announce_claims(leases: Sequence[Lease]) -> None:
@@ -104,13 +102,27 @@ _ONE_CLAIMER = f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})"
 """Two who count the running runs of a job at once would both take its last place."""
 
 
-def _select_due() -> sa.Select[Run, int, int]:
+@dataclass(frozen=True)
+class Due:
+    """What a claim has to know of a run. A whole Run costs as much to load as the query that finds it."""
+
+    number: int
+    run_id: uuid.UUID
+    job_id: uuid.UUID
+    token: int
+    attempt: int
+    first_task: int
+    spec: dict[str, Any]
+
+
+def _select_due(spec: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """The runs that have been due for the longest, of jobs that have a place left, with their job's places."""
     busy = sa.select(Run.job_id, sa.func.count().label("runs")).where(Run.state == RunState.RUNNING)
     under_way = busy.group_by(Run.job_id).subquery("under_way")
     taken = sa.func.coalesce(under_way.c.runs, 0)
+    known = (Run.number, Run.id, Run.job_id, Run.lease_token, Run.attempt, Run.first_task, spec)
     query = (
-        sa.select(Run, Job.concurrency_limit, taken)
+        sa.select(Job.concurrency_limit, taken, *known)
         .join(Job, Job.id == Run.job_id)
         .outerjoin(under_way, under_way.c.job_id == Run.job_id)
         .where(Run.state == RunState.QUEUED, Run.executor == Executor.LOCAL)
@@ -122,29 +134,33 @@ def _select_due() -> sa.Select[Run, int, int]:
     return query.execution_options(led_by=_ONE_CLAIMER)
 
 
-_DUE = _select_due()  # made once: to make it takes as long as to execute it, and every worker claims at every signal
-_DUE_WITH_SPEC = _DUE.options(undefer(Run.spec))
+# Made once: to make it takes as long as to execute it, and every worker claims at every signal.
+_DUE = _select_due(Run.__table__.c.spec)
+_DUE_BUT_UNREADABLE = _select_due(sa.null())
 
 
-def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Run]:
+def _due_runs(now: datetime, limit: int, places: dict[uuid.UUID, Places]) -> list[Due]:
     """The runs to take, oldest first; notes the places of their jobs."""
     asked = {"now": now, "wanted": limit}
+    rows: Sequence[Any]
     try:
-        rows: Sequence[tuple[Run, int, int]] = db.session.execute(_DUE_WITH_SPEC, asked).all()
+        rows = db.session.execute(_DUE, asked).all()
     except (InvalidToken, orjson.JSONDecodeError):
-        rows = _readable(db.session.execute(_DUE, asked).all())
-    for run, at_once, count in rows:
-        places.setdefault(run.job_id, Places(at_once, count))
-    return [run for run, _, _ in rows]
+        rows = _readable(db.session.execute(_DUE_BUT_UNREADABLE, asked).all())
+    due = []
+    for at_once, count, *known in rows:
+        due.append(Due(*known))
+        places.setdefault(due[-1].job_id, Places(at_once, count))
+    return due
 
 
-def _readable(rows: Sequence[tuple[Run, int, int]]) -> list[tuple[Run, int, int]]:
+def _readable(rows: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Those whose definition can be decrypted; the others end here, or they would stop every worker that meets them."""
     good = []
-    for run, at_once, count in rows:
+    for at_once, count, number, *known, _ in rows:
+        run = db.session.get_one(Run, number)
         try:
-            assert run.spec is not None
-            good.append((run, at_once, count))
+            good.append((at_once, count, number, *known, run.spec))
         except (InvalidToken, orjson.JSONDecodeError):
             run.error_origin, run.error_kind = "platform", "configuration"
             run.error_fix = "Put the key file of this instance back under HOHMANN_HOME/keys, or define the job again."
@@ -152,22 +168,50 @@ def _readable(rows: Sequence[tuple[Run, int, int]]) -> list[tuple[Run, int, int]
     return good
 
 
-def _take(run: Run, worker: str, now: datetime, places: dict[uuid.UUID, Places], settings: Settings) -> bool:
-    """Give the run to the worker, if its job has a place left."""
-    if run.state is not RunState.QUEUED or places[run.job_id].are_full:
+def _gets_place(job_id: uuid.UUID, places: dict[uuid.UUID, Places]) -> bool:
+    """Whether another run of the job may start; it has its place from now on."""
+    if places[job_id].are_full:
         return False
-    places[run.job_id].taken += 1
-    _begin_attempt(run, worker, now, settings.lease_seconds)
+    places[job_id].taken += 1
     return True
 
 
-def _begin_attempt(run: Run, holder: str, now: datetime, lease_seconds: float) -> None:
-    run.state = move(run.state, RunState.RUNNING)
-    run.lease_owner, run.lease_token = holder, run.lease_token + 1
-    run.lease_until = now + timedelta(seconds=lease_seconds)
-    run.attempt += 1
-    run.started_at = run.started_at or now
-    run.progress_at = now
+_BEGIN = (
+    sa.update(Run)
+    .where(Run.number.in_(sa.bindparam("numbers", expanding=True)))
+    .values(
+        state=move(RunState.QUEUED, RunState.RUNNING),
+        lease_owner=sa.bindparam("holder"),
+        lease_token=Run.lease_token + 1,
+        lease_until=sa.bindparam("until"),
+        attempt=Run.attempt + 1,
+        started_at=sa.func.coalesce(Run.started_at, sa.bindparam("now", type_=Run.started_at.type)),
+        progress_at=sa.bindparam("now", type_=Run.started_at.type),
+        updated_at=sa.bindparam("now", type_=Run.started_at.type),
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+def _take(due: Sequence[Due], worker: str, now: datetime, settings: Settings) -> list[Lease]:
+    """Give these runs, which are locked, to the worker."""
+    if not due:
+        return []
+    _begin_attempts([run.number for run in due], worker, now, settings.lease_seconds)
+    return [_first_lease(run) if run.attempt == 0 else _later_lease(run) for run in due]
+
+
+def _begin_attempts(numbers: list[int], holder: str, now: datetime, lease_seconds: float) -> None:
+    until = now + timedelta(seconds=lease_seconds)
+    db.session.execute(_BEGIN, {"numbers": numbers, "holder": holder, "until": until, "now": now})
+
+
+def _first_lease(run: Due) -> Lease:
+    return Lease(run.run_id, run.job_id, run.token + 1, 1, run.first_task, run.spec)
+
+
+def _later_lease(run: Due) -> Lease:
+    return lease_of(db.session.get_one(Run, run.number, populate_existing=True))
 
 
 def claim_elsewhere(run: Run, holder: str, *, lease_seconds: float) -> Lease | None:
@@ -177,8 +221,8 @@ def claim_elsewhere(run: Run, holder: str, *, lease_seconds: float) -> Lease | N
     """
     if _places_of(run.job_id).are_full:
         return None
-    _begin_attempt(run, holder, utcnow(), lease_seconds)
-    db.session.flush()
+    _begin_attempts([run.number], holder, utcnow(), lease_seconds)
+    db.session.refresh(run)
     announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING)])
     return lease_of(run)
 
