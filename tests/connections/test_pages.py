@@ -175,6 +175,18 @@ def test_fields_of_one_kind_of_storage_are_marked_and_shown_when_they_are_wrong(
     assert '<div class="field"><label for="config.port"' in wrong, "a mistake is never hidden"
 
 
+def test_the_clouds_of_a_parquet_destination_are_folded_away_until_one_is_used(bob: Person) -> None:
+    clouds = {"s3": "Amazon S3, or a store that speaks S3", "gcs": "Google Cloud Storage", "azure": "Azure Blob Storage"}
+    page = bob.browser().get("/connections/destinations/new?type=parquet").text
+    for name in clouds.values():
+        assert f'<details class="more"><summary>{name}</summary>' in page
+    sent = {"name": "Lake", "config.writer.gcs_bucket": "a", "config.writer.s3_bucket": "b"}
+    again = bob.browser().post("/connections/destinations/new?type=parquet", sent)
+    assert again.status_code == 422
+    assert f'<details class="more" open><summary>{clouds["gcs"]}</summary>' in again.text
+    assert f'<details class="more"><summary>{clouds["azure"]}</summary>' in again.text
+
+
 def make_shop(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(path) as connection:

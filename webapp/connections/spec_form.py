@@ -39,7 +39,7 @@ class SpecField:
     with LIST any number of them, and `fields` are those that there are.
 
     `is_set` tells that its value is not the usual one. `storages` are the kinds of storage or catalog that alone
-    have the field; empty where all have it.
+    have the field; empty where all have it. Fields of one `section` are folded away together while none is set.
     """
 
     name: str
@@ -53,6 +53,7 @@ class SpecField:
     errors: tuple[str, ...] = ()
     is_set: bool = False
     storages: tuple[str, ...] = ()
+    section: str = ""
 
     @property
     def is_noted(self) -> bool:
@@ -68,6 +69,14 @@ class SpecField:
     def item_word(self) -> str:
         """What one of a list is called: stream for Streams."""
         return self.label.removesuffix("s").lower()
+
+    @property
+    def sections(self) -> dict[str, list["SpecField"]]:
+        """Its fields by their section; those of none come first."""
+        found: dict[str, list[SpecField]] = {"": []}
+        for one in self.fields:
+            found.setdefault(one.section, []).append(one)
+        return found
 
     @property
     def is_usual(self) -> bool:
@@ -138,6 +147,7 @@ def _draw(
         if kind is Kind.GROUP
         else value is not _ABSENT and value != schema.get("default") and value not in (None, "", [], {}),
         storages=tuple(schema.get("x-storage", ())),
+        section=schema.get("x-section", ""),
     )
 
 

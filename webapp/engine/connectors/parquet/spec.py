@@ -12,10 +12,20 @@ _SYNONYMS = {"containerName": "azure_container", "accountName": "azure_account_n
              "accountKey": "azure_account_key", "bucketName": "gcs_bucket"}  # fmt: skip
 
 
+_SECTIONS = {"s3": "Amazon S3, or a store that speaks S3", "gcs": "Google Cloud Storage", "azure": "Azure Blob Storage"}
+
+
+def _sectioned(schema: dict[str, Any]) -> None:
+    """Say of each field of a cloud whose it is: a form folds away those that are not used."""
+    for name, described in schema["properties"].items():
+        if section := _SECTIONS.get(name.partition("_")[0]):
+            described["x-section"] = section
+
+
 class FolderOrS3(BaseModel):
     """A folder of this instance, or a bucket of S3."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_sectioned)
     local_path: str = Field(
         "",
         title="Folder",
