@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from webapp.appends import text_of_insert
+from webapp.appends import text_of_insert, text_of_update, update_of
 from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.wake import Wake
@@ -252,6 +252,19 @@ def insert_at_commit(table: type[Base], row: dict[str, Any], *, unless_there: bo
     db.session.info.setdefault("rows", {}).setdefault((table, unless_there), []).append(row)
 
 
+def update_at_commit(row: Row) -> None:
+    """Write when the unit of work ends what was changed of a row that it holds locked; the session lets go of the row.
+
+    A flush would cost a round trip more. Its check of the version is not needed: nobody changes a locked row.
+    """
+    state = sa.inspect(row)
+    changed = {name: getattr(row, name) for name in set(state.mapper.columns.keys()) - state.unmodified}
+    if "version" in state.mapper.columns:
+        changed["version"] = getattr(row, "version") + 1  # noqa: B009 - not every row has one
+    db.session.expunge(row)
+    db.session.info.setdefault("updates", []).append((type(row), row.number, changed))
+
+
 def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int) -> None:
     """Insert rows when all else is written; on PostgreSQL under this advisory lock, which is held to the commit."""
     db.session.info["last"] = (table, rows, lock)
@@ -260,16 +273,20 @@ def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int)
 def _append(session: Session, channels: set[str]) -> None:
     """Write what the unit of work appends, and signal: on PostgreSQL all of it in one round trip."""
     rows: dict[tuple[type[Base], bool], list[dict[str, Any]]] = session.info.pop("rows", {})
+    updates: list[tuple[type[Row], int, dict[str, Any]]] = session.info.pop("updates", [])
     table, last, lock = session.info.pop("last", (Base, (), 0))
     if not is_postgresql():
+        for kind, number, changed in updates:
+            session.connection().execute(update_of(kind.__table__, frozenset(changed)), {**changed, "row": number})
         for (each, unless_there), its in [*rows.items(), *([((table, False), last)] if last else [])]:
             insert = sa.insert(each.__table__)
             session.execute(insert.prefix_with("OR IGNORE") if unless_there else insert, its)
         return
-    connection = session.connection() if rows or last or channels else None
-    if connection is None:
+    if not (updates or rows or last or channels):
         return
-    texts = [text_of_insert(connection, each.__table__, its, unless_there=yes) for (each, yes), its in rows.items()]
+    connection = session.connection()
+    texts = [text_of_update(connection, kind.__table__, number, changed) for kind, number, changed in updates]
+    texts += [text_of_insert(connection, each.__table__, its, unless_there=yes) for (each, yes), its in rows.items()]
     calls = [f"pg_advisory_xact_lock({lock})"] if last else []
     calls += [f"pg_notify('hohmann_{channel}', '')" for channel in sorted(channels)]
     texts += [f"SELECT {', '.join(calls)}"] if calls else []

@@ -118,7 +118,14 @@ _CARRIERS = (  # made once: every move of a run asks it
 
 
 def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
-    return {rocket.job_id: rocket for rocket in db.session.scalars(_CARRIERS, {"jobs": list(job_ids)})}
+    found = db.session.scalars(_CARRIERS, {"jobs": list(job_ids)}).all()
+    db.session.info.setdefault("rockets held", set()).update(found)
+    return {rocket.job_id: rocket for rocket in found}
+
+
+_UNDER_WAY = sa.select(Run.job_id, Run.id).where(
+    Run.job_id.in_(sa.bindparam("jobs", expanding=True)), Run.state == RunState.RUNNING
+)
 
 
 def _aloft_before(moves: Sequence[RunMoved], to_launch: frozenset[uuid.UUID]) -> dict[uuid.UUID, set[uuid.UUID]]:
@@ -126,8 +133,7 @@ def _aloft_before(moves: Sequence[RunMoved], to_launch: frozenset[uuid.UUID]) ->
     aloft: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
     ended = {moved.run.job_id for moved in moves if moved.was is RunState.RUNNING}
     if ended:
-        query = sa.select(Run.job_id, Run.id).where(Run.job_id.in_(ended), Run.state == RunState.RUNNING)
-        for job_id, run_id in db.session.execute(query):
+        for job_id, run_id in db.session.execute(_UNDER_WAY, {"jobs": list(ended)}):
             if run_id not in to_launch:
                 aloft[job_id].add(run_id)
     for moved in reversed(moves):

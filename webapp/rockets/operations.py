@@ -13,7 +13,7 @@ from webapp import events
 from webapp.accounts.access import Actor, Scope
 from webapp.config import Role
 from webapp.dates import rfc3339, utcnow
-from webapp.db import db, insert_at_commit, wake_at_commit
+from webapp.db import db, insert_at_commit, update_at_commit, wake_at_commit
 from webapp.errors import Conflict, NotFound
 from webapp.notices import Notice
 from webapp.rockets.flightplan import FlightPlan, milestones_until, position_at
@@ -401,6 +401,7 @@ def _changed(rocket: Rocket) -> Rocket:
 def write_announcements(session: sa.orm.Session) -> None:
     """Called before the commit: one event for each rocket that moved, as it is now."""
     now = utcnow()
+    held: set[Rocket] = session.info.pop("rockets held", set())
     for rocket in session.info.pop("rockets moved", {}).values():
         if sa.inspect(rocket).persistent:
             events.record(
@@ -410,3 +411,5 @@ def write_announcements(session: sa.orm.Session) -> None:
                 subject_id=rocket.id,
                 payload=as_payload(rocket, now),
             )
+            if rocket in held and session.is_modified(rocket):
+                update_at_commit(rocket)

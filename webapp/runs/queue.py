@@ -79,10 +79,16 @@ def announce_claims(leases: Sequence[Lease]) -> None:
     tokens = {lease.run_id: lease.token for lease in leases}
     if not tokens:
         return
-    query = sa.select(Run).where(Run.id.in_(tokens)).order_by(Run.number).with_for_update()
-    here = [run for run in db.session.scalars(query) if run.lease_token == tokens[run.id]]
+    here = [run for run in _locked(tokens) if run.lease_token == tokens[run.id]]
     started = [run for run in here if run.state is RunState.RUNNING]
     announce([RunMoved(run, RunState.QUEUED, RunState.RUNNING) for run in started])
+
+
+_LOCKED = sa.select(Run).where(Run.id.in_(sa.bindparam("ids", expanding=True))).order_by(Run.number).with_for_update()
+
+
+def _locked(run_ids: Iterable[uuid.UUID]) -> Iterable[Run]:
+    return db.session.scalars(_LOCKED, {"ids": list(run_ids)})
 
 
 @dataclass
@@ -332,8 +338,7 @@ def apply_reports(reports: Sequence[Report]) -> None:
     wanted = {report.lease.run_id: report for report in reports if not report.is_empty}
     if not wanted:
         return
-    query = sa.select(Run).where(Run.id.in_(wanted)).order_by(Run.number).with_for_update()
-    apply_to_locked([(run, wanted[run.id]) for run in db.session.scalars(query)])
+    apply_to_locked([(run, wanted[run.id]) for run in _locked(wanted)])
 
 
 def apply_to_locked(reported: Sequence[tuple[Run, Report]]) -> None:

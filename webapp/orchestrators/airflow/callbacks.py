@@ -119,11 +119,19 @@ def _lock(query: sa.Select[Run]) -> Run:
     return run
 
 
+def _select_both() -> sa.Select[Run, AirflowFlight]:
+    this = sa.and_(AirflowFlight.run_id == Run.id, AirflowFlight.lease_token == sa.bindparam("lease_token"))
+    query = sa.select(Run, AirflowFlight).outerjoin(AirflowFlight, this).where(Run.id == sa.bindparam("run_id"))
+    return query.with_for_update(of=Run).execution_options(populate_existing=True)
+
+
+_BOTH = _select_both()  # made once: to make it takes as long as to execute it, and every report asks it
+
+
 def _lock_both(run_pass: RunPass) -> tuple[Run, AirflowFlight | None]:
     """The run, locked, and the flight that has this lease, which nobody changes but under that lock."""
-    this = sa.and_(AirflowFlight.run_id == Run.id, AirflowFlight.lease_token == run_pass.lease_token)
-    query = sa.select(Run, AirflowFlight).outerjoin(AirflowFlight, this).where(Run.id == run_pass.run_id)
-    found = db.session.execute(query.with_for_update(of=Run).execution_options(populate_existing=True)).one_or_none()
+    held = {"run_id": run_pass.run_id, "lease_token": run_pass.lease_token}
+    found = db.session.execute(_BOTH, held).one_or_none()
     if found is None:
         raise NotFound("Run not found")
     return found[0], found[1]

@@ -49,6 +49,8 @@ LOOK_SECONDS = 5.0  # the queue is looked at this often even when no signal came
 SHORT_RUN_SECONDS = 0.02  # runs shorter than this are claimed several at a time
 MOST_AT_HAND = 32  # for each child
 DATABASE_RETRY_SECONDS = 0.5
+VAIN_LOOKS = 4  # a worker that looked this often in vain since its last claim lets the others go first
+STEP_BACK_SECONDS = 0.004
 
 
 def main(app: Flask, *, title: str = "hohmann: worker") -> None:
@@ -74,6 +76,8 @@ class WorkerLoop:
         self.announce_at = 0.0
         self.launched: list[Lease] = []  # started, but not yet announced
         self.wants_look = True
+        self.vain_looks = 0
+        self.step_back_until = 0.0
         self.database_back_at = 0.0
         self.patient_until = 0.0
         self.next_beat = 0.0
@@ -132,7 +136,7 @@ class WorkerLoop:
         if self.reports:
             due.append(self._write_at())
         if self.wants_look and self._room():
-            due.append(0.0)
+            due.append(self.step_back_until)
         if self.launched:
             due.append(self.announce_at)
         due += [now + 0.5 for child in self.crew.children if child.flight]
@@ -157,6 +161,8 @@ class WorkerLoop:
             self._stop_listening()
             return
         if RUNS in heard:
+            if self.vain_looks >= VAIN_LOOKS and not self.wants_look:
+                self.step_back_until = time.monotonic() + STEP_BACK_SECONDS
             self.wants_look = True
             self.look_for_cancels = True
         for at, chore in enumerate(self.chores):
@@ -348,7 +354,7 @@ class WorkerLoop:
         now = time.monotonic()
         writes = bool(self.reports) and now >= self._write_at()
         room = self._room()
-        looks = room > 0 and (self.wants_look or now >= self.next_look)
+        looks = room > 0 and ((self.wants_look and now >= self.step_back_until) or now >= self.next_look)
         if looks and not is_postgresql():
             looks = self._look_ahead(now)  # most signals are for another worker, and SQLite's lock is everybody's
         held = self._held()
@@ -371,6 +377,7 @@ class WorkerLoop:
         if leases:
             self._begin(leases, now, was_idle=not held)
         if looks:
+            self.vain_looks = 0 if leases else self.vain_looks + 1
             self._look_ahead(now)
             self.wants_look = len(leases) == room
 
