@@ -208,9 +208,11 @@ def reading() -> Iterator[Session]:
 
 def commit(session: Session) -> None:
     """Commit a unit of work with its events, then wake whoever waits for them. Called at the edges only."""
+    _collect_updates(session)
     session.flush()
     for hook in before_commit:
         hook(session)
+    _collect_updates(session)
     session.flush()
     channels: set[str] = session.info.pop("wake", set())
     _append(session, channels)
@@ -253,16 +255,25 @@ def insert_at_commit(table: type[Base], row: dict[str, Any], *, unless_there: bo
 
 
 def update_at_commit(row: Row) -> None:
-    """Write when the unit of work ends what was changed of a row that it holds locked; the session lets go of the row.
+    """Write what is changed of a row that this unit of work holds locked when it ends, with what it appends.
 
-    A flush would cost a round trip more. Its check of the version is not needed: nobody changes a locked row.
+    A flush would cost a round trip more. Its check of the version is not needed: nobody else changes a locked row.
+    Where something flushes before, that has written it.
     """
-    state = sa.inspect(row)
-    changed = {name: getattr(row, name) for name in set(state.mapper.columns.keys()) - state.unmodified}
-    if "version" in state.mapper.columns:
-        changed["version"] = getattr(row, "version") + 1  # noqa: B009 - not every row has one
-    db.session.expunge(row)
-    db.session.info.setdefault("updates", []).append((type(row), row.number, changed))
+    db.session.info.setdefault("held", []).append(row)
+
+
+def _collect_updates(session: Session) -> None:
+    """Take the changes of rows that are held from the session, which lets go of these rows."""
+    for row in session.info.pop("held", ()):
+        if row in session and session.is_modified(row):
+            state = sa.inspect(row)
+            changed = {name: getattr(row, name) for name in set(state.mapper.columns.keys()) - state.unmodified}
+            changed["updated_at"] = row.updated_at if "updated_at" in changed else utcnow()
+            if "version" in state.mapper.columns:
+                changed["version"] = getattr(row, "version") + 1  # noqa: B009 - not every row has one
+            session.expunge(row)
+            session.info.setdefault("updates", []).append((type(row), row.number, changed))
 
 
 def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int) -> None:

@@ -118,9 +118,10 @@ _CARRIERS = (  # made once: every move of a run asks it
 
 
 def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
-    found = db.session.scalars(_CARRIERS, {"jobs": list(job_ids)}).all()
-    db.session.info.setdefault("rockets held", set()).update(found)
-    return {rocket.job_id: rocket for rocket in found}
+    found = {rocket.job_id: rocket for rocket in db.session.scalars(_CARRIERS, {"jobs": list(job_ids)})}
+    for rocket in found.values():
+        database.update_at_commit(rocket)
+    return found
 
 
 _UNDER_WAY = sa.select(Run.job_id, Run.id).where(

@@ -157,12 +157,18 @@ def record_deletion(rocket: Rocket) -> None:
     )
 
 
+_TO_CHANGE = (  # made once: every PATCH asks it
+    sa.select(Rocket)
+    .where(Rocket.id == sa.bindparam("id"), Rocket.project_id.in_(sa.bindparam("projects", expanding=True)))
+    .with_for_update(of=Rocket)
+    .execution_options(populate_existing=True)  # it may have been read without the lock
+)
+_FREE_TO_CHANGE = _TO_CHANGE.where(Rocket.job_id.is_(None))
+
+
 def find_to_change(actor: Actor, rocket_id: uuid.UUID, *, scope: Scope = Scope.ROCKETS_WRITE) -> Rocket:
     """The rocket, locked, for somebody who may change it. Raises NotFound, NotAllowed."""
-    query = rockets_visible_to(actor).where(Rocket.id == rocket_id).with_for_update(of=Rocket)
-    rocket = db.session.scalar(
-        query.execution_options(populate_existing=True)
-    )  # it may have been read without the lock
+    rocket = db.session.scalar(_TO_CHANGE, {"id": rocket_id, "projects": list(actor.project_ids)})
     if rocket is None:
         raise NotFound("Job not found", what="rocket")
     actor.require(Role.OPERATOR, rocket.project_id, scope, what="Job")
@@ -187,12 +193,14 @@ def patch_rocket(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch) -> Rock
 
     Raises Conflict with the allowed states for a forbidden move, and for a rocket that is flown by its job.
     """
-    carrier = get_rocket(actor, rocket_id)
-    if carrier.job_id is not None and (patch.state or patch.status):
-        return _patch_carrier(
-            actor, carrier, patch
-        )  # without a lock: runs are locked before their rockets, never after
-    return change_rocket(actor, find_to_change(actor, rocket_id), patch)
+    rocket = db.session.scalar(_FREE_TO_CHANGE, {"id": rocket_id, "projects": list(actor.project_ids)})
+    if rocket is not None:
+        actor.require(Role.OPERATOR, rocket.project_id, Scope.ROCKETS_WRITE, what="Job")
+    elif patch.state or patch.status:  # not locked: runs are locked before the rockets that carry them, never after
+        return _patch_carrier(actor, get_rocket(actor, rocket_id), patch)
+    else:
+        rocket = find_to_change(actor, rocket_id)
+    return change_rocket(actor, rocket, patch)
 
 
 def change_rocket(actor: Actor, rocket: Rocket, patch: RocketPatch) -> Rocket:
@@ -392,18 +400,23 @@ def announce(rockets: Iterable[Rocket]) -> None:
 
 
 def _changed(rocket: Rocket) -> Rocket:
+    """Every caller holds the rocket locked."""
     rocket.updated_at = utcnow()
-    db.session.flush()  # a stale version is noticed here, before anything is announced
+    update_at_commit(rocket)
     announce([rocket])
     return rocket
+
+
+def _is_deleted(rocket: Rocket) -> bool:
+    state = sa.inspect(rocket)
+    return state.deleted or state.was_deleted
 
 
 def write_announcements(session: sa.orm.Session) -> None:
     """Called before the commit: one event for each rocket that moved, as it is now."""
     now = utcnow()
-    held: set[Rocket] = session.info.pop("rockets held", set())
     for rocket in session.info.pop("rockets moved", {}).values():
-        if sa.inspect(rocket).persistent:
+        if not _is_deleted(rocket):
             events.record(
                 "rocket.moved",
                 project_id=rocket.project_id,
@@ -411,5 +424,3 @@ def write_announcements(session: sa.orm.Session) -> None:
                 subject_id=rocket.id,
                 payload=as_payload(rocket, now),
             )
-            if rocket in held and session.is_modified(rocket):
-                update_at_commit(rocket)

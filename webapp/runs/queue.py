@@ -18,7 +18,7 @@ from cryptography.fernet import InvalidToken
 from webapp import events
 from webapp.config import Executor, Settings
 from webapp.dates import utcnow
-from webapp.db import db, insert_at_commit, wake_at_commit
+from webapp.db import db, insert_at_commit, update_at_commit, wake_at_commit
 from webapp.engine.sync.plan import StreamStatus
 from webapp.jobs.models import Job
 from webapp.jobs.sync.states import keep_receipts
@@ -348,6 +348,7 @@ def apply_to_locked(reported: Sequence[tuple[Run, Report]]) -> None:
     for run, report in reported:
         if run.lease_token != report.lease.token or run.state is not RunState.RUNNING:
             continue
+        update_at_commit(run)
         write_lines(run, report)
         _write_steps(run, report)
         if report.progress:
@@ -358,10 +359,10 @@ def apply_to_locked(reported: Sequence[tuple[Run, Report]]) -> None:
         elif report.progress or report.steps:
             _event(run, "run.progress", {})
             moving.append(run)
-    db.session.flush()
     if moving:
         announce_progress(moving)
     if moves:
+        db.session.flush()  # listeners read them back in bulk
         announce(moves)
         wake_at_commit(RUNS)  # a place is free, or a retry has to be waited for
 

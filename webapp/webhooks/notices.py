@@ -118,7 +118,6 @@ def note_rockets(session: Session) -> None:
             is_its_job = hook.job_id is None or str(hook.job_id) == str(payload.get("job_id"))
             if hook.project_id == event["project_id"] and is_its_job:
                 write(hook, Topic.ROCKET_MOVED, f"rocket:{event['subject_id']}:{uuid.uuid4().hex}", {"rocket": payload})
-    session.flush()
 
 
 def note_no_shows() -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import undefer
 from webapp.accounts.access import Actor, Scope, Via
 from webapp.config import Role, Settings
 from webapp.dates import utcnow
-from webapp.db import db
+from webapp.db import db, update_at_commit
 from webapp.errors import Conflict, NotAllowed, NotFound
 from webapp.orchestrators.airflow.flights import end, note_heard
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState
@@ -95,6 +95,7 @@ def take_report(run_pass: RunPass, report: Report, *, sequence: int, settings: S
         raise Conflict("This DAG run has lost its run.", code="LEASE_LOST")
     if sequence != flight.sequence + 1:
         raise Conflict("A message before this one is missing.", code="OUT_OF_ORDER", expected=flight.sequence + 1)
+    update_at_commit(flight)
     flight.sequence = sequence
     run.lease_until = utcnow() + timedelta(seconds=settings.airflow_lease_seconds)
     note_heard(flight, settings)
