@@ -176,7 +176,11 @@ def test_fields_of_one_kind_of_storage_are_marked_and_shown_when_they_are_wrong(
 
 
 def test_the_clouds_of_a_parquet_destination_are_folded_away_until_one_is_used(bob: Person) -> None:
-    clouds = {"s3": "Amazon S3, or a store that speaks S3", "gcs": "Google Cloud Storage", "azure": "Azure Blob Storage"}
+    clouds = {
+        "s3": "Amazon S3, or a store that speaks S3",
+        "gcs": "Google Cloud Storage",
+        "azure": "Azure Blob Storage",
+    }
     page = bob.browser().get("/connections/destinations/new?type=parquet").text
     for name in clouds.values():
         assert f'<details class="more"><summary>{name}</summary>' in page

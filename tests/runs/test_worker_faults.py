@@ -149,6 +149,21 @@ def test_a_worker_that_was_stopped_and_taken_over_loads_nothing_twice(mission: M
     assert mission.run(run_id).attempt == 2
 
 
+def test_a_worker_that_lets_the_other_go_first_takes_what_the_other_leaves(mission: Mission):
+    workers = {worker.pid: worker for worker in (mission.start_worker(), mission.start_worker())}
+    job_id = mission.add_job(task(mission.csv(rows=5)))
+    last = [mission.wait_until_ended(mission.start(job_id)) for _ in range(8)][-1]  # one of them gets used to winning
+    [attempt] = mission.attempts(last.id)
+    [winner] = [worker for pid, worker in workers.items() if f":{pid}:" in attempt.worker]
+    winner.send(signal.SIGSTOP)
+    try:
+        ended = mission.wait_until_ended(mission.start(job_id), seconds=5)
+        assert ended.state is RunState.SUCCEEDED
+        assert mission.attempts(ended.id)[0].worker != attempt.worker
+    finally:
+        winner.send(signal.SIGCONT)
+
+
 def test_a_deleted_job_takes_its_running_process_with_it(mission: Mission):
     worker = mission.start_worker()
     with mission.hold():
