@@ -90,11 +90,6 @@ def test_a_board_without_a_worker_says_so(
     screen = open_screen(stack)
     page = screen.open("/")
     expect(page.locator("#crew")).not_to_contain_text("No worker is alive")
-    for worker in stack.workers():
-        worker.suspend()
-    try:
+    with stack.workers_standing_still():
         expect(page.locator("#crew")).to_contain_text("No worker is alive", timeout=30_000)
-    finally:
-        for worker in stack.workers():
-            worker.resume()
     expect(page.locator("#crew")).not_to_contain_text("No worker is alive", timeout=30_000)

@@ -83,17 +83,11 @@ def test_a_run_is_watched_from_the_button_to_the_rows(stack_of_mine: Stack, page
 
 def test_a_run_that_waits_tells_when_the_last_worker_dies(stack_of_mine: Stack, page: Any) -> None:
     job_id = make_job(stack_of_mine, "Patient", path="probes.csv", rows=30)
-    workers = stack_of_mine.workers()
-    for worker in workers:
-        worker.suspend()
-    try:
+    with stack_of_mine.workers_standing_still():
         page.goto(f"/runs/{start(stack_of_mine, job_id)}")
         page.wait_for_selector('#run-now[data-state="queued"]')
         page.evaluate("window.neverReloaded = true")
         page.wait_for_selector("#run-waits >> text=No worker is alive", timeout=30_000)
-    finally:
-        for worker in workers:
-            worker.resume()
     page.wait_for_selector('#run-now[data-state="succeeded"]', timeout=30_000)
     assert page.locator("#run-waits").count() == 0
     assert page.evaluate("window.neverReloaded") is True
@@ -106,7 +100,8 @@ def test_a_failure_leads_to_its_reason(stack_of_mine: Stack, page: Any) -> None:
     start(stack_of_mine, job_id)
     page.click(f"#job-{job_id}-state >> text=failed")
     page.wait_for_selector(".reason >> text=absent.csv")
-    assert page.title().startswith("✖")
+    page.wait_for_function('document.title.startsWith("✖")')  # it may have failed while the page was on its way
+    page.wait_for_selector("#log .log-line[data-level=error]")
     assert page.locator("#log .log-line[data-level=error]").count() == 1
 
 

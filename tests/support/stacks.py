@@ -6,15 +6,18 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg2
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30
@@ -129,6 +132,39 @@ class Stack:
     def workers(self) -> list[psutil.Process]:
         """The worker processes (not their children)."""
         return self.find("hohmann: worker")
+
+    @contextlib.contextmanager
+    def workers_standing_still(self) -> Iterator[None]:
+        """No worker does anything, and none was stopped in a transaction that everybody else would wait for."""
+        workers = self.workers()
+        try:
+            self.wait_for(lambda: self._stand_still(workers), what="the workers to stand still between transactions")
+            yield
+        finally:
+            for worker in workers:
+                worker.resume()
+
+    def _stand_still(self, workers: list[psutil.Process]) -> bool:
+        for worker in workers:
+            worker.suspend()
+        if self._is_nobody_writing():
+            return True
+        for worker in workers:
+            worker.resume()
+        return False
+
+    def _is_nobody_writing(self) -> bool:
+        if url := self.environment["DATABASE_URL"]:
+            with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+                busy = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+                cursor.execute(busy)
+                return cursor.fetchone() is None
+        with contextlib.closing(sqlite3.connect(self.home / "hohmann.db", timeout=0.5)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def output(self) -> str:
         """All that the stack has printed."""
