@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from webapp.accounts.access import Actor, Scope
 from webapp.config import Role, Settings
 from webapp.dates import utcnow
-from webapp.db import db, wake_at_commit
+from webapp.db import db, update_at_commit, wake_at_commit
 from webapp.errors import Conflict, NotFound
 from webapp.jobs.models import Job
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState, move
@@ -123,6 +123,7 @@ def report_flight(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch, *, dag
     rockets.change_rocket(actor, rocket, patch)
     if patch.estimated_time is not None and rocket.phase in rockets.IN_THE_AIR:
         rocket.counting_since = utcnow()
+    update_at_commit(flight)
     flight.sequence = sequence
     note_heard(flight, runs.settings())
     if rocket.phase in OVER:
@@ -130,12 +131,22 @@ def report_flight(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch, *, dag
     return rocket
 
 
+def _select_both() -> sa.Select[Rocket, AirflowFlight]:
+    this = sa.and_(AirflowFlight.rocket_id == Rocket.id, AirflowFlight.dag_run_id == sa.bindparam("dag_run_id"))
+    query = (
+        sa.select(Rocket, AirflowFlight).outerjoin(AirflowFlight, this).where(Rocket.id == sa.bindparam("rocket_id"))
+    )
+    query = query.where(Rocket.project_id.in_(sa.bindparam("projects", expanding=True)))
+    return query.with_for_update(of=Rocket).execution_options(populate_existing=True)
+
+
+_BOTH = _select_both()  # made once: to make it takes as long as to execute it, and every report asks it
+
+
 def _find_flight(actor: Actor, rocket_id: uuid.UUID, dag_run_id: str) -> tuple[Rocket, AirflowFlight | None]:
     """The rocket, locked, and its flight, which nobody changes but under that lock. Raises NotFound, NotAllowed."""
-    this = sa.and_(AirflowFlight.rocket_id == Rocket.id, AirflowFlight.dag_run_id == dag_run_id)
-    query = rockets.rockets_visible_to(actor).where(Rocket.id == rocket_id).add_columns(AirflowFlight)
-    query = query.outerjoin(AirflowFlight, this).with_for_update(of=Rocket)
-    found = db.session.execute(query.execution_options(populate_existing=True)).one_or_none()
+    asked = {"rocket_id": rocket_id, "projects": list(actor.project_ids), "dag_run_id": dag_run_id}
+    found = db.session.execute(_BOTH, asked).one_or_none()
     if found is None:
         raise NotFound("Job not found", what="rocket")
     rocket, flight = found
