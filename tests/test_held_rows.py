@@ -86,6 +86,15 @@ def test_a_held_row_that_did_not_change_keeps_its_version(app: Flask, look: Look
     assert (after.version, after.updated_at) == (before.version, before.updated_at)
 
 
+def test_a_held_row_that_is_deleted_stays_deleted(app: Flask, look: Look, number: int) -> None:
+    with app.app_context(), unit_of_work() as session:
+        rocket = hold(number)
+        rocket.location = "Phobos"
+        session.delete(rocket)
+    with look() as session:
+        assert session.get(Rocket, number) is None
+
+
 def test_a_unit_of_work_that_fails_writes_nothing_now_or_later(app: Flask, look: Look, number: int) -> None:
     with app.app_context():
         with suppress(ZeroDivisionError), unit_of_work():

@@ -266,7 +266,7 @@ def update_at_commit(row: Row) -> None:
 def _collect_updates(session: Session) -> None:
     """Take the changes of rows that are held from the session, which lets go of these rows."""
     for row in session.info.pop("held", ()):
-        if row in session and session.is_modified(row):
+        if row in session and row not in session.deleted and session.is_modified(row):
             state = sa.inspect(row)
             changed = {name: getattr(row, name) for name in set(state.mapper.columns.keys()) - state.unmodified}
             changed["updated_at"] = row.updated_at if "updated_at" in changed else utcnow()
