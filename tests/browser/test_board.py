@@ -1,5 +1,6 @@
 """The board in a real browser: what one does, the other sees, and both are right again after the server was away."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_a_second_browser_sees_the_abort(stack: Stack, open_screen: Callable[...
     first.locator(f"#rocket-{rocket_id}").get_by_role("button").click()
     for page in (first, second):
         expect(page.locator(f"#col-RUD #rocket-{rocket_id}")).to_be_visible()
-        assert "RUD" in page.title()
+        expect(page).to_have_title(re.compile("RUD"))
     one.assert_not_reloaded()
     two.assert_not_reloaded()
 

@@ -78,7 +78,7 @@ def assert_reason_comes_first(page: Any, path: str, expect: Any) -> None:
     tops = page.evaluate("""() => [".reason", ".tiles", "#log-panel", "#run-picture", "#run-past"].map(
         (selector) => document.querySelector(selector).getBoundingClientRect().top)""")
     assert min(tops[1:]) > tops[0]
-    assert page.title().startswith("✖ RUD · ")
+    expect(page).to_have_title(re.compile("^✖ RUD · "))
     wide = page.viewport_size
     page.set_viewport_size(PHONE)
     assert reason.locator("pre").bounding_box()["y"] < PHONE["height"] / 2
