@@ -429,14 +429,8 @@ class WorkerLoop:
         leases = [lease for child in self.crew.children for lease in child.leases]
         busy = sum(child.flight is not None for child in self.crew.children)
         with unit_of_work():
-            pulse = beat(
-                self.name,
-                leases,
-                slots=self.settings.worker_slots,
-                busy=busy,
-                started_at=self.started_at,
-                settings=self.settings,
-            )
+            slots = self.settings.worker_slots
+            pulse = beat(self.name, leases, slots=slots, busy=busy, started_at=self.started_at, settings=self.settings)
         self.next_beat = now + (self.settings.heartbeat_seconds if leases else IDLE_BEAT_SECONDS)
         self._obey(pulse.to_cancel, pulse.lost)
         self.crew.hold.prolong(now + self.settings.lease_seconds)
