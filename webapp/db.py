@@ -269,7 +269,7 @@ def _collect_updates(session: Session) -> None:
         if row in session and row not in session.deleted and session.is_modified(row):
             state = sa.inspect(row)
             changed = {name: getattr(row, name) for name in set(state.mapper.columns.keys()) - state.unmodified}
-            changed["updated_at"] = row.updated_at if "updated_at" in changed else utcnow()
+            changed.setdefault("updated_at", utcnow())
             if "version" in state.mapper.columns:
                 changed["version"] = getattr(row, "version") + 1  # noqa: B009 - not every row has one
             session.expunge(row)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import urllib3
 
 from tests.support.azure import wait_for
+from tests.support.missing import missing
 from tests.support.stacks import free_port
 
 USER, PASSWORD = "ann", "open sesame"
@@ -46,9 +46,7 @@ class ClickHouseServer:
 def clickhouse_server() -> Iterator[ClickHouseServer]:
     """Run a server until the block ends; without the engine a loud skip, with CI=true a failure."""
     if not _PYTHON.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs ClickHouse's engine: make clickhouse")
-        pytest.skip("not run here: needs ClickHouse's engine (make clickhouse)")
+        missing("ClickHouse's engine: make clickhouse")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="hohmann-clickhouse-", ignore_cleanup_errors=True) as folder:
         command = [str(_PYTHON), str(_PROGRAM), str(port), folder, USER, PASSWORD]

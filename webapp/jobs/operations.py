@@ -77,7 +77,11 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 def jobs_visible_to(actor: Actor) -> sa.Select[Job]:
     """The jobs that the actor may see: those of the actor's projects."""
-    return sa.select(Job).where(Job.project_id.in_(actor.project_ids))
+    return _of_projects(actor.project_ids)
+
+
+def _of_projects(projects: Any) -> sa.Select[Job]:
+    return sa.select(Job).where(Job.project_id.in_(projects))
 
 
 def list_jobs(actor: Actor, *, newest_first: bool = False) -> list[Job]:
@@ -95,8 +99,8 @@ def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
 
 
 _HELD = (  # made once: to make it takes as long as to execute it, and every start of a run asks it
-    sa.select(Job)
-    .where(Job.id == sa.bindparam("job"), Job.project_id.in_(sa.bindparam("projects", expanding=True)))
+    _of_projects(sa.bindparam("projects", expanding=True))
+    .where(Job.id == sa.bindparam("job"))
     .with_for_update(of=Job, read=True, key_share=True)
     .options(joinedload(Job.tasks))
     .execution_options(populate_existing=True)

@@ -42,7 +42,15 @@ STATUS_OF_STATE = {
 
 def rockets_visible_to(actor: Actor) -> sa.Select[Rocket]:
     """The rockets that the actor may see: those of the actor's projects."""
-    return sa.select(Rocket).where(Rocket.project_id.in_(actor.project_ids))
+    return _of_projects(actor.project_ids)
+
+
+def _of_projects(projects: Any) -> sa.Select[Rocket]:
+    return sa.select(Rocket).where(Rocket.project_id.in_(projects))
+
+
+VISIBLE = _of_projects(sa.bindparam("projects", expanding=True))
+"""The same for statements that are made once, and executed with `projects`."""
 
 
 def get_rocket(actor: Actor, rocket_id: uuid.UUID) -> Rocket:
@@ -158,8 +166,7 @@ def record_deletion(rocket: Rocket) -> None:
 
 
 _TO_CHANGE = (  # made once: every PATCH asks it
-    sa.select(Rocket)
-    .where(Rocket.id == sa.bindparam("id"), Rocket.project_id.in_(sa.bindparam("projects", expanding=True)))
+    VISIBLE.where(Rocket.id == sa.bindparam("id"))
     .with_for_update(of=Rocket)
     .execution_options(populate_existing=True)  # it may have been read without the lock
 )
@@ -168,10 +175,16 @@ _FREE_TO_CHANGE = _TO_CHANGE.where(Rocket.job_id.is_(None))
 
 def find_to_change(actor: Actor, rocket_id: uuid.UUID, *, scope: Scope = Scope.ROCKETS_WRITE) -> Rocket:
     """The rocket, locked, for somebody who may change it. Raises NotFound, NotAllowed."""
-    rocket = db.session.scalar(_TO_CHANGE, {"id": rocket_id, "projects": list(actor.project_ids)})
+    rocket = _lock(_TO_CHANGE, actor, rocket_id, scope)
     if rocket is None:
         raise NotFound("Job not found", what="rocket")
-    actor.require(Role.OPERATOR, rocket.project_id, scope, what="Job")
+    return rocket
+
+
+def _lock(query: sa.Select[Rocket], actor: Actor, rocket_id: uuid.UUID, scope: Scope) -> Rocket | None:
+    rocket = db.session.scalar(query, {"id": rocket_id, "projects": list(actor.project_ids)})
+    if rocket is not None:
+        actor.require(Role.OPERATOR, rocket.project_id, scope, what="Job")
     return rocket
 
 
@@ -193,14 +206,11 @@ def patch_rocket(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch) -> Rock
 
     Raises Conflict with the allowed states for a forbidden move, and for a rocket that is flown by its job.
     """
-    rocket = db.session.scalar(_FREE_TO_CHANGE, {"id": rocket_id, "projects": list(actor.project_ids)})
-    if rocket is not None:
-        actor.require(Role.OPERATOR, rocket.project_id, Scope.ROCKETS_WRITE, what="Job")
-    elif patch.state or patch.status:  # not locked: runs are locked before the rockets that carry them, never after
+    rocket = _lock(_FREE_TO_CHANGE, actor, rocket_id, Scope.ROCKETS_WRITE)
+    if rocket is None and (patch.state or patch.status):
+        # Not locked: runs are locked before the rockets that carry them, never after.
         return _patch_carrier(actor, get_rocket(actor, rocket_id), patch)
-    else:
-        rocket = find_to_change(actor, rocket_id)
-    return change_rocket(actor, rocket, patch)
+    return change_rocket(actor, rocket or find_to_change(actor, rocket_id), patch)
 
 
 def change_rocket(actor: Actor, rocket: Rocket, patch: RocketPatch) -> Rocket:

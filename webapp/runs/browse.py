@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from webapp.accounts.access import Actor
 from webapp.db import db
 from webapp.jobs.models import Job
-from webapp.runs.models import REPORTED, Run, Trigger
+from webapp.runs.models import Run, Trigger, is_reported
 from webapp.runs.operations import runs_visible_to
 from webapp.runs.states import RunState
 
@@ -60,7 +60,7 @@ class RunLine:
     @property
     def rows(self) -> int | None:
         """How many rows it moved, None for a run that was flown elsewhere: nobody counted here."""
-        return None if self.lease_owner == REPORTED else self.rows_written or self.rows_read
+        return None if is_reported(self.lease_owner) else self.rows_written or self.rows_read
 
     @property
     def seconds(self) -> float | None:

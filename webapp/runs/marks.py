@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from webapp.db import db
 from webapp.jobs.models import Job
-from webapp.runs.models import REPORTED, Run
+from webapp.runs.models import Run, is_reported
 from webapp.runs.states import RunState
 
 STRIP_LENGTH = 20
@@ -131,7 +131,7 @@ def _mark(row: sa.Row[*tuple[Any, ...]]) -> Mark:
         status=RunState(row.state).value,
         doubt=row.doubt is not None,
         seconds=(row.finished_at - row.started_at).total_seconds() if both else None,
-        rows=None if row.lease_owner == REPORTED else row.rows_written,
+        rows=None if is_reported(row.lease_owner) else row.rows_written,
         at=row.created_at,
         error=row.error_message,
         available_at=row.available_at,

@@ -17,6 +17,11 @@ from webapp.secrets import EncryptedJSON
 REPORTED = "reported"
 
 
+def is_reported(lease_owner: str | None) -> bool:
+    """Whether the run that this holds is flown elsewhere and only reported here: nobody here works on it or counts."""
+    return lease_owner == REPORTED
+
+
 class Trigger(StrEnum):
     """What asked for a run, in contract 001's words."""
 
@@ -85,7 +90,7 @@ class Run(Row):
     @property
     def is_reported(self) -> bool:
         """Whether somebody else flies this run and reports it here: no worker has to do with it."""
-        return self.lease_owner == REPORTED
+        return is_reported(self.lease_owner)
 
     def hold_for_reports(self) -> None:
         """Keep the run from workers, for good: it is flown elsewhere."""

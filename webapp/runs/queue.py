@@ -58,10 +58,10 @@ def claim_runs(worker: str, *, limit: int, settings: Settings) -> list[Lease]:
     if limit <= 0:
         return []
     places: dict[uuid.UUID, Places] = {}
+    now = utcnow()
     claimed: list[Lease] = []
     for _ in range(CLAIM_ROUNDS):
         wanted = limit - len(claimed)
-        now = utcnow()
         found = _due_runs(now, wanted, places)
         claimed += _take([run for run in found if _gets_place(run.job_id, places)], worker, now, settings)
         if len(found) < wanted or len(claimed) >= limit:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from webapp.dates import utcnow
 from webapp.db import db, wake_at_commit
 from webapp.runs.messages import Lease, Outcome
-from webapp.runs.models import REPORTED, Run, RunSample, RunStep, Worker
+from webapp.runs.models import Run, RunSample, RunStep, Worker, is_reported
 from webapp.runs.operations import RunMoved, announce, end_unstarted
 from webapp.runs.queue import Report, end_attempt, write_lines
 from webapp.runs.states import RunState, move
@@ -52,7 +52,7 @@ def _take_back_all(numbers: Sequence[int], now: datetime) -> None:
 
 
 def _is_lost(owner: str | None, until: datetime | None, now: datetime) -> bool:
-    if owner == REPORTED:
+    if is_reported(owner):
         return False
     return until is None or until < now or is_dead_here(owner or "")
 

@@ -133,11 +133,8 @@ def report_flight(actor: Actor, rocket_id: uuid.UUID, patch: RocketPatch, *, dag
 
 def _select_both() -> sa.Select[Rocket, AirflowFlight]:
     this = sa.and_(AirflowFlight.rocket_id == Rocket.id, AirflowFlight.dag_run_id == sa.bindparam("dag_run_id"))
-    query = (
-        sa.select(Rocket, AirflowFlight).outerjoin(AirflowFlight, this).where(Rocket.id == sa.bindparam("rocket_id"))
-    )
-    query = query.where(Rocket.project_id.in_(sa.bindparam("projects", expanding=True)))
-    return query.with_for_update(of=Rocket).execution_options(populate_existing=True)
+    query = rockets.VISIBLE.where(Rocket.id == sa.bindparam("rocket_id")).add_columns(AirflowFlight)
+    return query.outerjoin(AirflowFlight, this).with_for_update(of=Rocket).execution_options(populate_existing=True)
 
 
 _BOTH = _select_both()  # made once: to make it takes as long as to execute it, and every report asks it
