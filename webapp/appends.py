@@ -1,4 +1,4 @@
-"""Statements that write rows on PostgreSQL, as text, so that several of them travel in one round trip."""
+"""Statements that write rows at the end of a unit of work, each made once; on PostgreSQL they travel as one text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
+
+from webapp.prepared import Prepared
 
 
 def text_of_insert(
@@ -19,27 +21,20 @@ def text_of_insert(
     return f"{head} VALUES {', '.join(lists)}{' ON CONFLICT DO NOTHING' if unless_there else ''}"
 
 
-def text_of_update(connection: Connection, table: sa.FromClause, number: int, changed: Mapping[str, Any]) -> str:
-    """One UPDATE of the row that has this number, its values quoted by the driver."""
+@cache
+def inserting(table: sa.FromClause, names: frozenset[str], *, unless_there: bool) -> Prepared:
+    """The statement that inserts one row with values for these columns (SQLite)."""
     assert isinstance(table, sa.Table)
-    statement, processors = _change(table, frozenset(changed), connection.dialect)
-    cursor: Any = connection.connection.cursor()
-    with cursor:
-        text: bytes = cursor.mogrify(statement, {**_processed(changed, processors), "row": number})
-    return text.decode()
+    statement = sa.insert(table).inline()
+    return Prepared(statement.prefix_with("OR IGNORE") if unless_there else statement, columns=sorted(names))
 
 
 @cache
-def _change(table: sa.Table, names: frozenset[str], dialect: Dialect) -> tuple[str, Mapping[str, Callable[[Any], Any]]]:
-    """The statement, and what makes values into the driver's."""
-    compiled = update_of(table, names).compile(dialect=dialect)
-    return str(compiled), _processors(table, names, dialect)
-
-
-@cache
-def update_of(table: sa.Table, names: frozenset[str]) -> sa.Update:
+def changing(table: sa.FromClause, names: frozenset[str]) -> Prepared:
     """The statement that sets these columns, to values of the same names, in the row whose number is `row`."""
-    return sa.update(table).where(table.c.number == sa.bindparam("row")).values({n: sa.bindparam(n) for n in names})
+    assert isinstance(table, sa.Table)
+    values = {name: sa.bindparam(name, type_=table.c[name].type) for name in names}
+    return Prepared(sa.update(table).where(table.c.number == sa.bindparam("row")).values(values))
 
 
 @cache
@@ -50,12 +45,8 @@ def _shape(
     assert isinstance(table, sa.Table)
     compiled = sa.insert(table).inline().compile(dialect=dialect, column_keys=sorted(names))
     head, marks = str(compiled).split(" VALUES ", 1)
-    return head, marks, _processors(table, names, dialect)
-
-
-def _processors(table: sa.Table, names: frozenset[str], dialect: Dialect) -> Mapping[str, Callable[[Any], Any]]:
     found = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names}
-    return {name: processor for name, processor in found.items() if processor}
+    return head, marks, {name: processor for name, processor in found.items() if processor}
 
 
 def _processed(row: Mapping[str, Any], processors: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:

@@ -237,10 +237,10 @@ class Settings:
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's URL with the driver named."""
+        """The database's URL with the driver named: psycopg2, as `webapp/trips.py` drives it."""
         if self.database_url:
             _, _, rest = self.database_url.partition("://")
-            return f"postgresql+psycopg2://{rest}"
+            return f"postgresql+few_trips://{rest}"
         return f"sqlite:///{self.hohmann_home / 'hohmann.db'}"
 
     @property

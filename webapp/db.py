@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -23,9 +22,11 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from webapp.appends import text_of_insert, text_of_update, update_of
+from webapp.appends import changing, inserting, text_of_insert
 from webapp.config import Settings
 from webapp.dates import utcnow
+from webapp.prepared import Prepared
+from webapp.trips import means_to_write
 from webapp.wake import Wake
 
 BUSY_TIMEOUT_SECONDS = 20
@@ -90,7 +91,6 @@ class Row(Base):
 
 db = SQLAlchemy(metadata=Base.metadata)
 
-_means_to_write: ContextVar[bool] = ContextVar("means_to_write", default=False)
 before_commit: list[Callable[[Session], None]] = []
 """Called with the session when all else of a unit of work is done, in the same transaction."""
 after_commit: list[Callable[[Session], None]] = []
@@ -108,19 +108,6 @@ def init_db(app: Flask, settings: Settings) -> None:
         if db.engine.dialect.name == "sqlite":
             sa.event.listen(db.engine, "connect", _prepare_sqlite)
             sa.event.listen(db.engine, "begin", _begin_sqlite)
-        else:
-            sa.event.listen(db.engine, "before_cursor_execute", _lead, retval=True)
-
-
-def _lead(
-    _connection: Connection, _cursor: Any, statement: str, parameters: Any, context: Any, _many: bool
-) -> tuple[str, Any]:
-    """What a statement is `led_by` travels with it: a lock and what it guards cost one round trip, not two.
-
-    PostgreSQL takes a snapshot for each statement of such a pair, so the second one sees what the lock waited for.
-    """
-    leader = context.execution_options.get("led_by") if context else None
-    return (f"{leader}; {statement}", parameters) if leader else (statement, parameters)
 
 
 def _engine_options(settings: Settings) -> dict[str, Any]:
@@ -147,7 +134,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if not _means_to_write.get():
+    if not means_to_write.get():
         connection.exec_driver_sql("BEGIN")
         return
     raw: Any = connection.connection.dbapi_connection
@@ -175,11 +162,11 @@ def _take_write_lock(raw: Any) -> None:
 @contextmanager
 def intent(*, write: bool) -> Iterator[None]:
     """Say whether the transactions begun inside mean to write."""
-    token = _means_to_write.set(write)
+    token = means_to_write.set(write)
     try:
         yield
     finally:
-        _means_to_write.reset(token)
+        means_to_write.reset(token)
 
 
 @contextmanager
@@ -273,7 +260,13 @@ def _collect_updates(session: Session) -> None:
             if "version" in state.mapper.columns:
                 changed["version"] = getattr(row, "version") + 1  # noqa: B009 - not every row has one
             session.expunge(row)
-            session.info.setdefault("updates", []).append((type(row), row.number, changed))
+            statement = changing(type(row).__table__, frozenset(changed))
+            session.info.setdefault("statements", []).append((statement, {**changed, "row": row.number}))
+
+
+def execute_at_commit(statement: Prepared, values: dict[str, Any]) -> None:
+    """Execute a statement that brings nothing back when the unit of work ends, with what it appends."""
+    db.session.info.setdefault("statements", []).append((statement, values))
 
 
 def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int) -> None:
@@ -284,25 +277,25 @@ def insert_last(table: type[Base], rows: Sequence[dict[str, Any]], *, lock: int)
 def _append(session: Session, channels: set[str]) -> None:
     """Write what the unit of work appends, and signal: on PostgreSQL all of it in one round trip."""
     rows: dict[tuple[type[Base], bool], list[dict[str, Any]]] = session.info.pop("rows", {})
-    updates: list[tuple[type[Row], int, dict[str, Any]]] = session.info.pop("updates", [])
+    statements: list[tuple[Prepared, dict[str, Any]]] = session.info.pop("statements", [])
     table, last, lock = session.info.pop("last", (Base, (), 0))
     if not is_postgresql():
-        for kind, number, changed in updates:
-            session.connection().execute(update_of(kind.__table__, frozenset(changed)), {**changed, "row": number})
+        for statement, values in statements:
+            statement.rows(session, values)
         for (each, unless_there), its in [*rows.items(), *([((table, False), last)] if last else [])]:
-            insert = sa.insert(each.__table__)
-            session.execute(insert.prefix_with("OR IGNORE") if unless_there else insert, its)
+            inserting(each.__table__, frozenset(its[0]), unless_there=unless_there).execute_many(session, its)
         return
-    if not (updates or rows or last or channels):
+    if not (statements or rows or last or channels):
         return
     connection = session.connection()
-    texts = [text_of_update(connection, kind.__table__, number, changed) for kind, number, changed in updates]
+    texts = [statement.text(connection, values) for statement, values in statements]
     texts += [text_of_insert(connection, each.__table__, its, unless_there=yes) for (each, yes), its in rows.items()]
     calls = [f"pg_advisory_xact_lock({lock})"] if last else []
     calls += [f"pg_notify('hohmann_{channel}', '')" for channel in sorted(channels)]
     texts += [f"SELECT {', '.join(calls)}"] if calls else []
     texts += [text_of_insert(connection, table.__table__, last)] if last else []
-    connection.exec_driver_sql("; ".join(texts), execution_options={"no_parameters": True})
+    # COMMIT goes along: the session's own, which follows, finds nothing left to do.
+    connection.exec_driver_sql("; ".join([*texts, "COMMIT"]), execution_options={"no_parameters": True})
 
 
 def wake_at_commit(*channels: str) -> None:

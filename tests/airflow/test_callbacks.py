@@ -25,8 +25,8 @@ from webapp.orchestrators.airflow.dispatcher import Dispatcher
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState
 from webapp.orchestrators.airflow.outbox import Result
 from webapp.rockets.models import Rocket
+from webapp.runs import claims, recovery
 from webapp.runs import operations as runs
-from webapp.runs import recovery
 from webapp.runs.models import Run
 from webapp.runs.states import RunState
 
@@ -294,14 +294,13 @@ def test_a_run_that_was_cancelled_before_its_task_began_is_stopped_there(tasks: 
 
 
 def test_a_job_says_who_executes_it_and_local_workers_leave_airflows_runs_alone(tasks: Tasks) -> None:
-    from webapp.runs import queue
 
     with tasks.work():
         for choice in ExecutorChoice:
             job = factories.make_job(executor=choice)
             runs.add_run(runs.new_run(job, trigger=runs.Trigger.MANUAL, asked_by="alice"))
     with tasks.work():
-        leases = queue.claim_runs("w", limit=10, settings=tasks.settings)
+        leases = claims.claim_runs("w", limit=10, settings=tasks.settings)
     assert len(leases) == 1
     assert tasks.hand_over() == 2
 

@@ -13,7 +13,7 @@ from webapp.db import db
 from webapp.engine.sync.plan import StreamReceipt, StreamStatus
 from webapp.jobs.models import Job
 from webapp.rockets.models import Rocket
-from webapp.runs import parachute, queue
+from webapp.runs import claims, parachute, queue
 from webapp.runs.models import Run, RunStep
 from webapp.runs.queue import Lease, Outcome, Report, Step
 
@@ -54,7 +54,7 @@ def fly(work, settings):
 
     def land(*receipts: StreamReceipt) -> Lease:
         with work():
-            [lease] = queue.claim_runs("w1", limit=1, settings=settings)
+            [lease] = claims.claim_runs("w1", limit=1, settings=settings)
         steps = {
             at: Step(at, 1, one.stream, utcnow(), utcnow(), "succeeded", {"stream": one.to_json()})
             for at, one in enumerate(receipts, start=1)

@@ -16,8 +16,8 @@ from webapp.jobs.models import Job
 from webapp.jobs.operations import JobDraft
 from webapp.rockets.models import Rocket, RocketHistory
 from webapp.rockets.states import MOVES, Phase, RocketState
+from webapp.runs import claims, queue, recovery
 from webapp.runs import operations as runs
-from webapp.runs import queue, recovery
 from webapp.runs.models import Run
 from webapp.runs.queue import Lease, Outcome, Report
 from webapp.runs.states import RunState
@@ -43,9 +43,9 @@ class Pad:
 
     def claim(self, limit: int = 10) -> list[Lease]:
         with self._work():
-            leases = queue.claim_runs("w", limit=limit, settings=self._settings)
+            leases = claims.claim_runs("w", limit=limit, settings=self._settings)
         with self._work():
-            queue.announce_claims(leases)
+            claims.announce_claims(leases)
         return leases
 
     def report(self, *reports: Report) -> None:
@@ -218,9 +218,9 @@ def test_one_run_after_another_lands_each_time_also_when_both_are_told_at_once(p
     [first] = pad.claim()
     with work():
         queue.apply_reports([Report(first, outcome=GOOD)])
-        second = queue.claim_runs("w", limit=1, settings=settings)
+        second = claims.claim_runs("w", limit=1, settings=settings)
     with work():
-        queue.announce_claims(second)
+        claims.announce_claims(second)
         queue.apply_reports([Report(second[0], outcome=GOOD)])
     assert pad.trail.count("Landed_On_Mars") == 2
     assert pad.rocket.state is RocketState.LANDED_ON_MARS

@@ -13,8 +13,8 @@ from tests.support.databases import Databases
 from webapp.dates import utcnow
 from webapp.db import db
 from webapp.jobs.models import Job
+from webapp.runs import claims, queue
 from webapp.runs import operations as runs
-from webapp.runs import queue
 from webapp.runs.models import Run
 from webapp.runs.queue import Lease, Outcome, Report
 
@@ -56,9 +56,9 @@ def claim(work, settings):
 
     def take(worker: str = "w1", limit: int = 10) -> list[Lease]:
         with work():
-            leases = queue.claim_runs(worker, limit=limit, settings=settings)
+            leases = claims.claim_runs(worker, limit=limit, settings=settings)
         with work():
-            queue.announce_claims(leases)
+            claims.announce_claims(leases)
         return leases
 
     return take

@@ -14,8 +14,8 @@ from webapp.errors import Conflict, NotAllowed, NotFound
 from webapp.events import Event
 from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job
+from webapp.runs import claims, queue
 from webapp.runs import operations as runs
-from webapp.runs import queue
 from webapp.runs.models import Run
 from webapp.runs.queue import Outcome, Report
 from webapp.runs.states import RunState
@@ -74,9 +74,9 @@ def test_deleting_jobs_while_workers_claim_ends_in_good_order(app, enqueue, sett
         for _turn in range(30):
             with app.app_context():
                 with unit_of_work():
-                    leases = queue.claim_runs("w", limit=2, settings=settings)
+                    leases = claims.claim_runs("w", limit=2, settings=settings)
                 with unit_of_work():
-                    queue.announce_claims(leases)
+                    claims.announce_claims(leases)
                     queue.apply_reports([Report(lease, outcome=Outcome("succeeded")) for lease in leases])
 
     def start(_: object) -> None:

@@ -12,8 +12,8 @@ import sqlalchemy.exc
 from tests.runs.together import in_threads
 from webapp.dates import utcnow
 from webapp.db import db, unit_of_work
+from webapp.runs import claims, queue, recovery
 from webapp.runs import operations as runs
-from webapp.runs import queue, recovery
 from webapp.runs.models import LogChunk, Run, RunAttempt
 from webapp.runs.queue import Lease, Outcome, Report
 from webapp.runs.states import RunState
@@ -91,12 +91,12 @@ def test_four_claimers_at_once_share_the_runs_and_keep_the_limits(app, enqueue, 
         for _ in range(60):
             with app.app_context():
                 with unit_of_work():
-                    leases = queue.claim_runs(worker, limit=3, settings=settings)
+                    leases = claims.claim_runs(worker, limit=3, settings=settings)
                     query = sa.select(Run.job_id, sa.func.count()).where(Run.state == RunState.RUNNING)
                     for job_id, count in db.session.execute(query.group_by(Run.job_id)):
                         most[job_id] = max(most[job_id], count)
                 with unit_of_work():
-                    queue.announce_claims(leases)
+                    claims.announce_claims(leases)
                     queue.apply_reports([Report(lease, outcome=Outcome("succeeded")) for lease in leases])
             claimed.extend(leases)
 

@@ -29,8 +29,8 @@ from webapp.db import db
 from webapp.errors import Conflict
 from webapp.events import Event
 from webapp.jobs.models import Job
+from webapp.runs import claims, queue, recovery
 from webapp.runs import operations as runs
-from webapp.runs import queue, recovery
 from webapp.runs.models import Run, RunAttempt
 from webapp.runs.queue import Lease, Outcome, Report
 from webapp.runs.states import MOVES, RunState
@@ -71,9 +71,9 @@ class QueueLife(RuleBasedStateMachine):
     @rule(target=leases, worker=st.sampled_from("abc"), limit=st.integers(1, 3))
     def claim(self, worker, limit):
         with self.mission.work():
-            claimed = queue.claim_runs(worker, limit=limit, settings=self.mission.settings)
+            claimed = claims.claim_runs(worker, limit=limit, settings=self.mission.settings)
         with self.mission.work():
-            queue.announce_claims(claimed)
+            claims.announce_claims(claimed)
         for lease in claimed:
             assert lease.run_id not in self.valid, "a run was claimed while somebody held it"
             self.valid[lease.run_id] = lease.token
@@ -177,7 +177,7 @@ class QueueLife(RuleBasedStateMachine):
             recovery.recover_lost_runs()
         while True:
             with self.mission.work():
-                claimed = queue.claim_runs("z", limit=10, settings=self.mission.settings)
+                claimed = claims.claim_runs("z", limit=10, settings=self.mission.settings)
             if not claimed:
                 break
             with self.mission.work():

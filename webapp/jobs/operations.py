@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 from pydantic import ValidationError
-from sqlalchemy.orm import joinedload, lazyload
+from sqlalchemy.orm import lazyload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from webapp import events
 from webapp.accounts.access import Actor, Scope
@@ -24,6 +25,7 @@ from webapp.errors import Invalid, NotFound
 from webapp.jobs.models import ExecutorChoice, Job, JobKind, Missed, Overlap, Task
 from webapp.jobs.schedules import MANUAL, Schedule, ScheduleError, next_time, next_times, parse_schedule
 from webapp.notices import Notice
+from webapp.prepared import Prepared, adopt, table_of
 from webapp.secrets import mask, unmask
 from webapp.wake import CLOCK
 
@@ -98,21 +100,26 @@ def get_job(actor: Actor, job_id: uuid.UUID) -> Job:
     return job
 
 
-_HELD = (  # made once: to make it takes as long as to execute it, and every start of a run asks it
-    _of_projects(sa.bindparam("projects", expanding=True))
-    .where(Job.id == sa.bindparam("job"))
-    .with_for_update(of=Job, read=True, key_share=True)
-    .options(joinedload(Job.tasks))
-    .execution_options(populate_existing=True)
+_JOB, _TASK = table_of(Job), table_of(Task)
+_HELD = Prepared(  # every start of a run asks it
+    sa.select(_JOB, _TASK)
+    .outerjoin_from(_JOB, _TASK, _TASK.c.job_id == _JOB.c.id)
+    .where(_JOB.c.id == sa.bindparam("job"))
+    .order_by(_TASK.c.position)
+    .with_for_update(of=_JOB, read=True, key_share=True)
 )
+_WIDTH = len(_JOB.columns)
 
 
 def hold_job(actor: Actor, job_id: uuid.UUID) -> Job:
     """The job as it is defined now, kept from being changed or deleted until the unit of work ends. Raises NotFound."""
-    asked = {"job": job_id, "projects": list(actor.project_ids)}
-    job = db.session.scalars(_HELD, asked).unique().one_or_none()
-    if job is None:
+    rows = _HELD.rows(db.session(), {"job": job_id})
+    known = dict(zip(_JOB.columns.keys(), rows[0], strict=False)) if rows else {}
+    if known.get("project_id") not in actor.project_ids:
         raise NotFound("Job not found")
+    job = adopt(db.session(), Job, known)
+    tasks = [dict(zip(_TASK.columns.keys(), row[_WIDTH:], strict=True)) for row in rows]
+    set_committed_value(job, "tasks", [adopt(db.session(), Task, task) for task in tasks if task["number"] is not None])
     return job
 
 

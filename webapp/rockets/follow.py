@@ -19,6 +19,7 @@ from webapp.jobs import operations as jobs
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.routes import ELSEWHERE, route_of
 from webapp.jobs.sync import operations as sync
+from webapp.prepared import Prepared, adopt, table_of
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
 from webapp.rockets.states import MOVES, Phase, ground, recall
@@ -117,8 +118,18 @@ _CARRIERS = (  # made once: every move of a run asks it
 )
 
 
+_ROCKET = table_of(Rocket)
+_CARRIER = Prepared(sa.select(_ROCKET).where(_ROCKET.c.job_id == sa.bindparam("job")).with_for_update())
+
+
 def _rockets_of(job_ids: set[uuid.UUID]) -> dict[uuid.UUID | None, Rocket]:
-    found = {rocket.job_id: rocket for rocket in db.session.scalars(_CARRIERS, {"jobs": list(job_ids)})}
+    """The rockets of these jobs, locked and as they are now."""
+    if len(job_ids) == 1:
+        rows = _CARRIER.rows(db.session(), {"job": next(iter(job_ids))})
+        carriers = [adopt(db.session(), Rocket, dict(zip(_ROCKET.columns.keys(), row, strict=True))) for row in rows]
+    else:
+        carriers = list(db.session.scalars(_CARRIERS, {"jobs": list(job_ids)}))
+    found = {rocket.job_id: rocket for rocket in carriers}
     for rocket in found.values():
         database.update_at_commit(rocket)
     return found

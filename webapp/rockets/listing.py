@@ -56,26 +56,20 @@ def page_of_rockets(actor: Actor, wanted: RocketFilter, *, now: datetime, words:
         sql += " LIMIT ?"
         values.append(wanted.limit)
     is_postgresql = dialect == "postgresql"
-    rows = _read(sql.replace("?", "%s") if is_postgresql else sql, tuple(values), is_postgresql)
+    rows = _read(sql.replace("?", "%s") if is_postgresql else sql, tuple(values))
     show = _from_postgresql if is_postgresql else _from_sqlite
     return Page([show(row, now, words) for row in rows], rows[-1][0] if rows else None)
 
 
-def _read(sql: str, values: tuple[Any, ...], is_postgresql: bool) -> list[Any]:
+def _read(sql: str, values: tuple[Any, ...]) -> list[Any]:
     """All rows, by the driver's own cursor; one statement, so without a transaction around it."""
     engine = db.engine
     connection = engine.raw_connection()
     driver: Any = connection.driver_connection
     try:
-        if is_postgresql:
-            driver.autocommit = True
-        try:
-            cursor = connection.cursor()
-            cursor.execute(sql, values)
-            return list(cursor.fetchall())
-        finally:
-            if is_postgresql and not driver.closed:
-                driver.autocommit = False
+        cursor = connection.cursor()
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
     except engine.dialect.loaded_dbapi.Error as error:
         if engine.dialect.is_disconnect(error, driver, None):
             engine.dispose()  # whatever ended this connection has ended those that lie in the pool

@@ -1,4 +1,5 @@
-"""Everything that people and machines ask of runs. What workers do with them is in `queue.py`."""
+"""Everything that people and machines ask of runs. What workers do with them is in
+`claims.py` and `queue.py`."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy.orm import make_transient_to_detached
 
 from webapp import db as database
 from webapp import events
@@ -22,6 +22,7 @@ from webapp.jobs import operations as jobs
 from webapp.jobs.models import ExecutorChoice, Job, JobKind
 from webapp.jobs.sync.plans import Wish, sync_of
 from webapp.notices import Notice
+from webapp.prepared import Prepared, adopt, table_of
 from webapp.runs.models import LogChunk, Run, RunAttempt, RunStep, Trigger, Worker
 from webapp.runs.states import ACTIVE_STATES, RunState, move
 from webapp.wake import RUNS
@@ -267,22 +268,13 @@ def new_run(
     )
 
 
-_INSERT = sa.insert(Run).returning(Run.number)
-
-
-def _values_of(run: Run) -> dict[str, Any]:
-    """All its columns but the number; those that were not set get their defaults, here and in the run itself."""
-    for name, value in _UNSET.items():
-        if name not in run.__dict__:
-            setattr(run, name, value)
-    return {name: getattr(run, name) for name in _UNSET}
-
-
 _UNSET = {
     column.key: column.default.arg if column.default is not None and column.default.is_scalar else None
     for column in Run.__table__.columns
     if column.key != "number"
 }
+"""What the columns of a run hold that is new and has nothing else in them; its number is given by the database."""
+_INSERT = Prepared(sa.insert(table_of(Run)).returning(table_of(Run).c.number), columns=list(_UNSET))
 
 
 def _executor_of(job: Job) -> Executor:
@@ -293,9 +285,9 @@ def _executor_of(job: Job) -> Executor:
 def add_run(run: Run) -> Run:
     """Put a new run into the queue and wake the workers."""
     # Not by a flush, which takes three times as long: whoever starts a run waits for it.
-    run.number = db.session.connection().execute(_INSERT, _values_of(run)).scalar_one()
-    make_transient_to_detached(run)
-    db.session.add(run)
+    values = {**_UNSET, **{name: value for name, value in run.__dict__.items() if name in _UNSET}}
+    [(number,)] = _INSERT.rows(db.session(), values)
+    run = adopt(db.session(), Run, {**values, "number": number})
     announce([RunMoved(run, None, RunState.QUEUED)])
     wake_at_commit(RUNS)
     return run

@@ -14,8 +14,8 @@ from tests.support.people import Person
 from webapp.jobs.models import Job, JobKind
 from webapp.rockets.models import Rocket, RocketHistory
 from webapp.rockets.states import RocketState
+from webapp.runs import claims, queue, recovery
 from webapp.runs import operations as runs
-from webapp.runs import queue, recovery
 from webapp.runs.models import Run
 from webapp.runs.states import RunState
 from webapp.runs.statuses.models import StatusEntry
@@ -161,7 +161,7 @@ def test_no_worker_ever_has_to_do_with_it(
     job = operator.make_job()
     operator.report(job, "RUNNING")
     with work():
-        assert queue.claim_runs("somebody", limit=10, settings=settings) == []
+        assert claims.claim_runs("somebody", limit=10, settings=settings) == []
         recovery.recover_lost_runs()
     assert fleet(job).states == [RunState.RUNNING]
     (run,) = fleet(job).flights
@@ -211,9 +211,9 @@ def test_runs_write_the_statuses_of_other_jobs(
         with work():
             runs.start_run(bob.actor, job_id)
         with work():
-            (lease,) = queue.claim_runs("worker", limit=1, settings=settings)
+            (lease,) = claims.claim_runs("worker", limit=1, settings=settings)
         with work():
-            queue.announce_claims([lease])
+            claims.announce_claims([lease])
         with work():
             queue.apply_reports([queue.Report(lease, outcome=queue.Outcome(outcome, permanent=True))])
         assert operator.words_of(etl_job)[-3:] == ["PENDING", "RUNNING", word]
@@ -236,7 +236,7 @@ def test_a_job_whose_run_is_under_way_here_is_not_deleted(
     with work():
         runs.start_run(bob.actor, job_id)
     with work():
-        queue.claim_runs("worker", limit=1, settings=settings)
+        claims.claim_runs("worker", limit=1, settings=settings)
     refused = operator.ask("DELETE", f"{JOBS}{etl_job['id']}/")
     assert (refused.status_code, refused.get_json()) == (
         409,

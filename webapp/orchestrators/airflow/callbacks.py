@@ -15,7 +15,7 @@ from webapp.errors import Conflict, NotAllowed, NotFound
 from webapp.orchestrators.airflow.flights import end, note_heard
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState
 from webapp.run_tokens import RunPass
-from webapp.runs import queue
+from webapp.runs import claims, queue
 from webapp.runs.messages import Lease
 from webapp.runs.models import Run
 from webapp.runs.operations import RunMoved, announce, runs_visible_to
@@ -53,7 +53,7 @@ def begin_run(actor: Actor, run_id: uuid.UUID, *, dag_run_id: str, key: str, set
         if flight.lease_token == run.lease_token and flight.begun_by == key:
             return RunPass(run.id, run.lease_token)
         _take_over(run, flight)
-    lease = queue.claim_elsewhere(run, f"airflow:{dag_run_id}"[:120], lease_seconds=settings.airflow_lease_seconds)
+    lease = claims.claim_elsewhere(run, f"airflow:{dag_run_id}"[:120], lease_seconds=settings.airflow_lease_seconds)
     if lease is None:
         raise Conflict("As many runs of this job are under way as may be.", code="NO_PLACE")
     flight.begun_by, flight.lease_token, flight.sequence = key, lease.token, 0
@@ -78,7 +78,7 @@ def read_lease(run_pass: RunPass) -> Lease:
     if run is None:
         raise NotFound("Run not found")
     _check_lease(run, run_pass)
-    return queue.lease_of(run)
+    return claims.lease_of(run)
 
 
 def take_report(run_pass: RunPass, report: Report, *, sequence: int, settings: Settings) -> Heard:

@@ -13,7 +13,7 @@ from webapp.orchestrators.airflow.models import AirflowFlight
 from webapp.rockets import operations as rockets
 from webapp.rockets.models import Rocket
 from webapp.rockets.states import Phase
-from webapp.runs import queue
+from webapp.runs import claims, queue
 from webapp.runs.messages import Lease, Outcome
 from webapp.runs.models import Run
 from webapp.runs.operations import RunMoved, announce
@@ -48,7 +48,7 @@ def settle_run(flight: AirflowFlight, state: str | None) -> None:
     if run.is_finished:
         return
     if run.state is RunState.QUEUED and flight.lease_token is None:
-        if queue.claim_elsewhere(run, f"airflow:{flight.dag_run_id}"[:120], lease_seconds=0) is None:
+        if claims.claim_elsewhere(run, f"airflow:{flight.dag_run_id}"[:120], lease_seconds=0) is None:
             return  # its job has no place: it is handed over again when there is one
         flight.lease_token = run.lease_token
     if run.state is not RunState.RUNNING or run.lease_token != flight.lease_token:

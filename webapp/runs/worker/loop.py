@@ -24,17 +24,9 @@ from webapp.config import Settings
 from webapp.dates import utcnow
 from webapp.db import db, is_postgresql, reading, unit_of_work
 from webapp.runs.chores import Chore, chores_of
+from webapp.runs.claims import announce_claims, claim_runs, look_ahead
 from webapp.runs.messages import Lease, Outcome, Step
-from webapp.runs.queue import (
-    Report,
-    announce_claims,
-    apply_reports,
-    beat,
-    claim_runs,
-    look_ahead,
-    look_at_leases,
-    sign_off,
-)
+from webapp.runs.queue import Report, apply_reports, beat, look_at_leases, sign_off
 from webapp.runs.recovery import release_runs, worker_name
 from webapp.runs.worker.children import Child, Crew, Flight, import_what_children_need
 from webapp.runs.worker.execution import Line, Message, Progress, remove_temp
