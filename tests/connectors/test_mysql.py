@@ -165,6 +165,26 @@ def test_the_count_beside_a_read_is_that_of_the_rows_before_it(
     shop.execute("SET GLOBAL TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
+def test_a_large_table_is_counted_only_when_that_is_asked_for(
+    maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.execute("CREATE TABLE big (id INT PRIMARY KEY) ENGINE=InnoDB")
+    shop.execute("CREATE TABLE old (id INT) ENGINE=MyISAM")  # knows how many rows it has
+    for table in ("big", "old"):
+        shop.execute(f"INSERT INTO {table} SELECT seq FROM seq_1_to_5000")
+    shop.execute("ANALYZE TABLE big, old")
+    monkeypatch.setattr("webapp.engine.connectors.mysql.source.COUNT_BYTES", 20_000)
+    found = source(maria, tmp_path)
+    big, old = (Read(stream, stream.columns) for stream in found.discover())
+    with found.open(parallel=1) as session:
+        assert (session.count(big), session.counting(big)()) == (None, None)
+        assert (session.count_exactly(big), session.counting(big, exactly=True)()) == (5000, 5000)
+        assert (session.count(old), session.counting(old)()) == (5000, 5000)
+    (receipt, _) = synced(maria, tmp_path, [big.stream, old.stream])
+    assert (receipt.status, receipt.doubt) == (StreamStatus.LANDED, None)
+    assert (receipt.rows_source, receipt.rows_read, receipt.rows_found) == (None, 5000, 5000)
+
+
 def test_streams_side_by_side_do_not_mix_their_questions(
     maria: MariaServer, shop: pymysql.cursors.Cursor, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 65_536
+COUNT_BYTES = 256 << 20  # larger tables of InnoDB are counted only when that is asked for
 _SYSTEM = ("mysql", "information_schema", "performance_schema", "sys", OWN)
 _CURSORS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DATE",
             "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")  # fmt: skip
@@ -143,6 +144,8 @@ _KEYS = """SELECT table_schema, table_name, column_name FROM information_schema.
 WHERE table_schema {scope} AND index_name = 'PRIMARY' ORDER BY table_schema, table_name, seq_in_index"""
 _TABLES = """SELECT table_schema, table_name, table_rows, data_length FROM information_schema.tables
 WHERE table_schema {scope} ORDER BY table_schema, table_name"""
+_SIZE = """SELECT data_length FROM information_schema.tables
+WHERE table_schema = %s AND table_name = %s AND engine = 'InnoDB'"""
 _COLUMNS = """SELECT table_schema, table_name, column_name, data_type, column_type, is_nullable
 FROM information_schema.columns WHERE table_schema {scope} ORDER BY table_schema, table_name, ordinal_position"""
 
@@ -164,11 +167,21 @@ class MySQLSession(SourceSession):
         return value if isinstance(value, int | None) else str(value)
 
     def count(self, read: Read) -> int | None:
-        """Count the rows; InnoDB reads an index for it."""
+        """None for large tables: InnoDB reads a whole index for it, which costs as much as a part of the read."""
+        return None if self._is_large(read.stream) else self.count_exactly(read)
+
+    def count_exactly(self, read: Read) -> int:
+        """The rows that there are now."""
         return int(self._one(f"SELECT COUNT(*) {self._from(read)}"))
+
+    def _is_large(self, stream: Stream) -> bool:
+        found = self._row(_SIZE, values=(stream.namespace, stream.name))
+        return bool(found) and (found[0] or 0) > COUNT_BYTES
 
     def counting(self, read: Read, *, exactly: bool = False) -> Callable[[], int | None]:
         """Count beside the read, over a connection that keeps the view that there is now."""
+        if not exactly and self._is_large(read.stream):
+            return lambda: None
         connection = self._view_of(read.stream)
         if connection is None:
             return super().counting(read, exactly=exactly)
