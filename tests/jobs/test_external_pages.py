@@ -70,6 +70,20 @@ def test_its_run_says_that_it_is_flown_elsewhere(bob: Person, job_page: str, loo
     assert "rows are in place" not in page
 
 
+def test_its_second_run_does_not_say_that_the_rows_are_as_they_were(
+    bob: Person, job_page: str, look: Callable[[], Any]
+) -> None:
+    browser = bob.browser()
+    for word in ("running", "completed", "running", "completed"):
+        browser.post(f"{job_page}/report", {"status": word})
+    with look() as session:
+        run_id = session.query(Run).order_by(Run.number.desc()).first().id
+    page = text_of(browser.get(f"/runs/{run_id}").text)
+    assert "Since the last good run" in page
+    assert "as they were" not in page
+    assert "Nobody counts the rows of runs that are flown elsewhere." in page
+
+
 def test_lists_do_not_say_how_many_rows_it_moved_since_nobody_counted(bob: Person, job_page: str) -> None:
     browser = bob.browser()
     browser.post(f"{job_page}/report", {"status": "running"})
