@@ -14,6 +14,7 @@ from webapp.db import db, update_at_commit
 from webapp.errors import Conflict, NotAllowed, NotFound
 from webapp.orchestrators.airflow.flights import end, note_heard
 from webapp.orchestrators.airflow.models import AirflowFlight, FlightState
+from webapp.prepared import Prepared, adopt, table_of
 from webapp.run_tokens import RunPass
 from webapp.runs import claims, queue
 from webapp.runs.messages import Lease
@@ -120,22 +121,27 @@ def _lock(query: sa.Select[Run]) -> Run:
     return run
 
 
-def _select_both() -> sa.Select[Run, AirflowFlight]:
-    this = sa.and_(AirflowFlight.run_id == Run.id, AirflowFlight.lease_token == sa.bindparam("lease_token"))
-    query = sa.select(Run, AirflowFlight).outerjoin(AirflowFlight, this).where(Run.id == sa.bindparam("run_id"))
-    return query.with_for_update(of=Run).execution_options(populate_existing=True)
-
-
-_BOTH = _select_both()  # made once: to make it takes as long as to execute it, and every report asks it
+_RUN, _FLIGHT = table_of(Run), table_of(AirflowFlight)
+_THIS = sa.and_(_FLIGHT.c.run_id == _RUN.c.id, _FLIGHT.c.lease_token == sa.bindparam("lease_token"))
+_BOTH = Prepared(  # every report asks it
+    sa.select(*claims.RUN_COLUMNS, _FLIGHT)
+    .outerjoin_from(_RUN, _FLIGHT, _THIS)
+    .where(_RUN.c.id == sa.bindparam("run_id"))
+    .with_for_update(of=_RUN)
+)
+_WIDTH = len(claims.RUN_COLUMNS)
 
 
 def _lock_both(run_pass: RunPass) -> tuple[Run, AirflowFlight | None]:
     """The run, locked, and the flight that has this lease, which nobody changes but under that lock."""
-    held = {"run_id": run_pass.run_id, "lease_token": run_pass.lease_token}
-    found = db.session.execute(_BOTH, held).one_or_none()
-    if found is None:
+    session = db.session()
+    found = _BOTH.rows(session, {"run_id": run_pass.run_id, "lease_token": run_pass.lease_token})
+    if not found:
         raise NotFound("Run not found")
-    return found[0], found[1]
+    [row] = found
+    flight = dict(zip(_FLIGHT.columns.keys(), row[_WIDTH:], strict=True))
+    run = claims.adopt_run(session, row[:_WIDTH])
+    return run, adopt(session, AirflowFlight, flight) if flight["number"] is not None else None
 
 
 def _find_flight(*wanted: sa.ColumnElement[bool]) -> AirflowFlight | None:
