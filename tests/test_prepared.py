@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
 from tests import factories
 from tests.support.databases import Databases
@@ -115,6 +115,39 @@ def test_it_is_prepared_again_on_a_new_connection(app: Flask, databases: Databas
             with reading():
                 assert BY_LOCATION.rows(db.session(), {"location": "nowhere"}) == []
             db.engine.dispose()
+
+
+def test_a_connection_that_lost_its_prepared_statements_is_replaced(app: Flask, databases: Databases) -> None:
+    if databases.kind != "postgresql":
+        pytest.skip("PostgreSQL only: SQLite prepares nothing between calls")
+    with app.app_context():
+        with unit_of_work():
+            assert BY_LOCATION.rows(db.session(), {"location": "nowhere"}) == []
+            db.session.execute(sa.text("DEALLOCATE ALL"))
+        with pytest.raises(OperationalError), unit_of_work():
+            BY_LOCATION.rows(db.session(), {"location": "nowhere"})
+        with unit_of_work():
+            assert BY_LOCATION.rows(db.session(), {"location": "nowhere"}) == []
+
+
+def test_a_table_that_was_altered_meanwhile_is_read_by_a_new_connection(app: Flask, databases: Databases) -> None:
+    if databases.kind != "postgresql":
+        pytest.skip("PostgreSQL only: SQLite prepares nothing between calls")
+    find = Prepared(sa.select(ROCKET.c.location).where(ROCKET.c.number == sa.bindparam("number")))
+    with app.app_context():
+        with unit_of_work():
+            number = _new_rocket()
+            assert len(find.rows(db.session(), {"number": number})) == 1
+        try:
+            with unit_of_work():
+                db.session.execute(sa.text("ALTER TABLE rocket ALTER location TYPE text"))
+            with pytest.raises(DBAPIError), unit_of_work():
+                find.rows(db.session(), {"number": number})
+            with unit_of_work():
+                assert len(find.rows(db.session(), {"number": number})) == 1
+        finally:
+            with unit_of_work():
+                db.session.execute(sa.text("ALTER TABLE rocket ALTER location TYPE varchar(255)"))
 
 
 def test_an_adopted_row_is_the_sessions_object(app: Flask) -> None:

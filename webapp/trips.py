@@ -16,6 +16,9 @@ means_to_write: ContextVar[bool] = ContextVar("means_to_write", default=False)
 """Whether the present unit of work means to write. One that only looks needs no transaction around its queries."""
 
 
+_NO_SUCH_STATEMENT = "26000"
+
+
 class FewTrips(PGDialect_psycopg2):
     """psycopg2's dialect; every connection sees what is committed by others at each statement (READ COMMITTED)."""
 
@@ -35,6 +38,11 @@ class FewTrips(PGDialect_psycopg2):
         """Back to the mode of `on_connect`; a connection with a level of its own is left to the driver."""
         super().reset_isolation_level(dbapi_connection)  # type: ignore[no-untyped-call]
         dbapi_connection.autocommit = True
+
+    def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
+        """Also where the server's prepared statements are not what they were: a new connection has none yet."""
+        odd = getattr(e, "pgcode", None) == _NO_SUCH_STATEMENT or "cached plan must not change" in str(e)
+        return odd or bool(super().is_disconnect(e, connection, cursor))  # type: ignore[no-untyped-call]
 
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         cursor.execute(_lead(cursor, context) + statement, parameters)
