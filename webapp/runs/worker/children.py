@@ -5,6 +5,8 @@ import ctypes
 import gc
 import importlib
 import os
+import pickle
+import select
 import signal
 import sys
 import time
@@ -60,6 +62,10 @@ class Child:
     waiting: deque[Lease] = field(default_factory=deque)
     last_used: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self._ears = select.poll()  # kept: the pipe's own `poll` makes a selector each time
+        self._ears.register(self.pipe, select.POLLIN)
+
     @property
     def is_idle(self) -> bool:
         """Whether it could take a run at once."""
@@ -82,13 +88,14 @@ class Child:
             now = time.monotonic()
             self.flight = Flight(lease, started=now, progressed=now, began=utcnow())
             with contextlib.suppress(BrokenPipeError):
-                self.pipe.send(lease)
+                # What `send` does, without the pickler that can also pass open files.
+                self.pipe.send_bytes(pickle.dumps(lease, pickle.HIGHEST_PROTOCOL))
 
     def messages(self) -> tuple[list[Message], bool]:
         """What it has said since last time, and whether it is gone; its last words are not lost with it."""
         said: list[Message] = []
         try:
-            while len(said) < MOST_MESSAGES_AT_ONCE and self.pipe.poll():
+            while len(said) < MOST_MESSAGES_AT_ONCE and self._ears.poll(0):
                 said.append(self.pipe.recv())
         except (EOFError, OSError):
             return said, True
