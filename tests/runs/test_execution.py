@@ -7,7 +7,7 @@ from multiprocessing.connection import Pipe
 
 import pytest
 
-from webapp.runs.queue import Lease, Totals
+from webapp.runs.messages import Lease, Totals
 from webapp.runs.worker.execution import LONGEST_LINE, LeaseHold, Line, Progress, Step, Telephone
 
 
