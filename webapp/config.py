@@ -145,7 +145,7 @@ class Settings:
         "(databases, object stores, catalogs, SFTP, APIs), their tests and discovery, tasks that read an API, and "
         "webhooks. Link-local and metadata addresses are never allowed.",
     )
-    engine_memory_mb: int = setting(256, "Memory that DuckDB may use for one load.", unit="MB")
+    engine_memory_mb: int = setting(192, "Memory that DuckDB may use for one load.", unit="MB")
     parachute_min_free_percent: float = setting(
         5.0,
         "With less of its disk free, a DuckDB destination lets kept earlier contents go, oldest first; 0 keeps them.",

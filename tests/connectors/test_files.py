@@ -4,6 +4,7 @@ import datetime
 import gzip
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,27 @@ def test_addresses_are_taken_apart_and_other_engines_words_understood() -> None:
     assert (spec.storage, spec.bucket, spec.path, spec.format) == ("s3", "bucket", "some/*.csv", "csv")
     with pytest.raises(ValueError, match="name the bucket"):
         FilesSourceSpec(storage="s3")
+
+
+def test_long_json_is_read_on_many_processors_within_little_memory(tmp_path: Path, data: Path) -> None:
+    line = '{"id": 7, "text": "' + "x" * 1000 + '"}\n'
+    (data / "long.jsonl").write_text(line * 120_000)  # more than two buffers for each of four threads
+    context = replace(context_in(tmp_path), threads=4, memory_limit_mb=100)
+    source = FilesSource(FilesSourceSpec(path="long.jsonl"), context)
+    read = whole(stream_of(source, "long"), "id")
+    with source.open(parallel=1) as session:
+        assert (
+            sum(batch.num_rows for chunk in session.chunks(read, parallel=1) for batch in session.read(read, chunk))
+            == 120_000
+        )
+
+
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "long.jsonl").write_text('{"id": 7}\n' * 10_000)
+    monkeypatch.setattr("webapp.engine.connectors.files.formats._SHORTEST_LIMIT", 64 << 20)
+    monkeypatch.setattr("webapp.engine.connectors.files.formats._BESIDE_BUFFERS_MB", -200)
+    context = replace(context_in(tmp_path), memory_limit_mb=60)
+    source = FilesSource(FilesSourceSpec(path="long.jsonl"), context)
+    with pytest.raises(EngineError, match="cannot be held here") as caught:
+        list(source.discover())
+    assert caught.value.origin is Origin.PLATFORM

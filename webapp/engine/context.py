@@ -61,7 +61,7 @@ class Context:
     reporter: Reporter
     cancelled: Callable[[], bool] = never
     allow_private_addresses: bool = False
-    memory_limit_mb: int = 300
+    memory_limit_mb: int = 192
     threads: int = min(4, os.cpu_count() or 1)
     lock_timeout: float = 60.0
     keep_free_percent: float = 0.0

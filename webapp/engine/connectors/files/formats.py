@@ -27,19 +27,24 @@ _BY_ENDING = {
 }  # fmt: skip
 _PACKED = (".gz", ".zst")
 _CLEAR_ROWS = 1_000
-_LONGEST_RECORD = 64 * 1024 * 1024
+_MEGABYTE = 1024 * 1024
+_LONGEST_RECORD = 64 * _MEGABYTE
+_SHORTEST_LIMIT = _MEGABYTE  # no file needs DuckDB's buffers to be smaller
+_BESIDE_BUFFERS_MB = 64
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A file made ready: which paths DuckDB reads for it, and how to open it as a relation there.
 
-    `relation` takes the types that are wanted, or None to settle them by the file's own values.
+    `relation` takes the types that are wanted, or None to settle them by the file's own values. `memory_mb` is what
+    DuckDB needs at least to read it with two threads.
     """
 
     files: tuple[Path, ...]
     relation: Callable[[duckdb.DuckDBPyConnection, Mapping[str, str] | None], relations.Relation]
     explain: relations.Explain
+    memory_mb: int = 0
 
 
 def format_of(name: str, config: FilesSourceSpec) -> str:
@@ -133,9 +138,11 @@ def _settled_csv(
 
 def _json(file: Path, name: str, kind: str, config: FilesSourceSpec) -> Prepared:
     layout = "newline_delimited" if kind == "jsonl" else "auto"
+    packed = name.lower().endswith(_PACKED)
+    longest = _LONGEST_RECORD if packed else min(_LONGEST_RECORD, max(file.stat().st_size, _SHORTEST_LIMIT))
 
     def relation(connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, str] | None) -> relations.Relation:
-        options = f"format = '{layout}', maximum_object_size = {_LONGEST_RECORD}"
+        options = f"format = '{layout}', maximum_object_size = {longest}"
         # Every value is looked at: DuckDB rounds a fraction that comes after a column was taken for integers.
         sql = f"read_json($1, {options}, sample_size = -1, map_inference_threshold = -1)"
         found = relations.described(connection, sql, [[str(file)]])
@@ -151,10 +158,13 @@ def _json(file: Path, name: str, kind: str, config: FilesSourceSpec) -> Prepared
 
     def explain(error: Exception) -> EngineError | None:
         line = str(error).splitlines()[0].replace(str(file), name)
+        if "Out of Memory" in line:
+            return None
         return EngineError(f"{name} cannot be read as JSON: {line}", origin=Origin.SOURCE, file=name,
                            fix="Correct the record, or declare the column's type.")  # fmt: skip
 
-    return Prepared((file,), relation, explain)
+    # Each thread holds two buffers of the longest record.
+    return Prepared((file,), relation, explain, memory_mb=4 * longest // _MEGABYTE + _BESIDE_BUFFERS_MB)
 
 
 def _long_integers(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
 _MOST = 8
-_EACH = 64
+_EACH = 48
 """Megabytes of the load's memory for one file on its way; a stream holds a part of ten, the client as much again."""
 Item = TypeVar("Item")
 Done = TypeVar("Done")
