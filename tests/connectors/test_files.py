@@ -251,11 +251,17 @@ def test_long_json_is_read_on_many_processors_within_little_memory(tmp_path: Pat
         )
 
 
+def test_a_record_that_is_too_long_is_named_as_such(tmp_path: Path, data: Path) -> None:
+    (data / "long.jsonl").write_text('{"id": 7, "text": "' + "x" * (40 << 20) + '"}\n{"id": 8}\n')
+    with pytest.raises(EngineError, match=r"long\.jsonl holds a record of more than 16 MB"):
+        list(files(tmp_path, path="long.jsonl").discover())
+
+
 def test_too_little_memory_is_no_fault_of_the_file(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / "long.jsonl").write_text('{"id": 7}\n' * 10_000)
-    monkeypatch.setattr("webapp.engine.connectors.files.formats._SHORTEST_LIMIT", 64 << 20)
+    monkeypatch.setattr("webapp.engine.connectors.files.formats._SHORTEST_LIMIT", 16 << 20)
     monkeypatch.setattr("webapp.engine.connectors.files.formats._BESIDE_BUFFERS_MB", -200)
-    context = replace(context_in(tmp_path), memory_limit_mb=60)
+    context = replace(context_in(tmp_path), memory_limit_mb=20)
     source = FilesSource(FilesSourceSpec(path="long.jsonl"), context)
     with pytest.raises(EngineError, match="cannot be held here") as caught:
         list(source.discover())

@@ -28,7 +28,7 @@ _BY_ENDING = {
 _PACKED = (".gz", ".zst")
 _CLEAR_ROWS = 1_000
 _MEGABYTE = 1024 * 1024
-_LONGEST_RECORD = 64 * _MEGABYTE
+_LONGEST_RECORD = 16 * _MEGABYTE
 _SHORTEST_LIMIT = _MEGABYTE  # no file needs DuckDB's buffers to be smaller
 _BESIDE_BUFFERS_MB = 64
 
@@ -38,7 +38,7 @@ class Prepared:
     """A file made ready: which paths DuckDB reads for it, and how to open it as a relation there.
 
     `relation` takes the types that are wanted, or None to settle them by the file's own values. `memory_mb` is what
-    DuckDB needs at least to read it with two threads.
+    DuckDB needs at least to read it.
     """
 
     files: tuple[Path, ...]
@@ -70,7 +70,7 @@ def prepared(file: Path, name: str, config: FilesSourceSpec, context: Context) -
     if kind == "csv":
         return _csv(file, config, context)
     if kind in ("json", "jsonl"):
-        return _json(file, name, kind, config)
+        return _json(file, name, kind, config, context.threads)
     if kind != "parquet":
         from webapp.engine.connectors.files.conversion import as_parquet
 
@@ -136,7 +136,7 @@ def _settled_csv(
     return relations.Relation(settled.relation, settled.parameters, types)
 
 
-def _json(file: Path, name: str, kind: str, config: FilesSourceSpec) -> Prepared:
+def _json(file: Path, name: str, kind: str, config: FilesSourceSpec, threads: int) -> Prepared:
     layout = "newline_delimited" if kind == "jsonl" else "auto"
     packed = name.lower().endswith(_PACKED)
     longest = _LONGEST_RECORD if packed else min(_LONGEST_RECORD, max(file.stat().st_size, _SHORTEST_LIMIT))
@@ -160,11 +160,14 @@ def _json(file: Path, name: str, kind: str, config: FilesSourceSpec) -> Prepared
         line = str(error).splitlines()[0].replace(str(file), name)
         if "Out of Memory" in line:
             return None
+        if "maximum_object_size" in line:
+            return EngineError(f"{name} holds a record of more than {longest // _MEGABYTE} MB", origin=Origin.SOURCE,
+                               file=name, fix="Split the record, or bring the file as Parquet.")  # fmt: skip
         return EngineError(f"{name} cannot be read as JSON: {line}", origin=Origin.SOURCE, file=name,
                            fix="Correct the record, or declare the column's type.")  # fmt: skip
 
-    # Each thread holds two buffers of the longest record.
-    return Prepared((file,), relation, explain, memory_mb=4 * longest // _MEGABYTE + _BESIDE_BUFFERS_MB)
+    # Each thread holds two buffers, and each of them twice the longest record.
+    return Prepared((file,), relation, explain, memory_mb=threads * 4 * longest // _MEGABYTE + _BESIDE_BUFFERS_MB)
 
 
 def _long_integers(

@@ -155,8 +155,7 @@ class FilesSession(SourceSession):
             context = replace(self._context, temp=folder)
             file = stack.enter_context(self._storage.brought(entry, folder))
             ready = formats.prepared(file, entry.name.split("?", 1)[0], self._config, context)
-            if ready.memory_mb > context.memory_limit_mb:
-                context = replace(context, memory_limit_mb=ready.memory_mb, threads=min(context.threads, 2))
+            context = replace(context, memory_limit_mb=max(context.memory_limit_mb, ready.memory_mb))
             connection = stack.enter_context(writing(None, context, shown=entry.name, may_read=ready.files))
             try:
                 yield connection, _with_time(ready.relation(connection, wanted), entry), ready.explain
